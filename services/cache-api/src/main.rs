@@ -1,0 +1,2 @@
+//! Starts cache-api.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Starts queue-worker.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Starts sluice.
+fn main() {}
