@@ -1,1 +1,18 @@
-//! domain.
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod names;
+mod operation;
+mod stamp;
+mod task;
+mod time;
+
+pub use error::{Coded, ErrorCode, FieldError};
+pub use names::{
+    CorrelationId, EntryName, IdempotencyKey, InvalidName, LaneName, OperationId, ProjectId, QueueName,
+    StepName, TagName, UserId, WorkerName,
+};
+pub use operation::{OperationState, StepState};
+pub use stamp::{FencingToken, InvalidStamp, Stamp};
+pub use task::{InvalidTaskId, TaskId, TaskState};
+pub use time::{InvalidTimestamp, Timestamp};
