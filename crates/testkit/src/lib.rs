@@ -1,1 +1,11 @@
-//! testkit.
+#![doc = include_str!("../README.md")]
+
+mod guardian;
+mod port;
+mod redis;
+mod resp;
+mod wait;
+
+pub use port::free_port;
+pub use redis::{RedisOptions, RedisServer, both};
+pub use wait::{Settled, until};

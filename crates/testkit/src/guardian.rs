@@ -1,0 +1,152 @@
+//! A child process that cannot outlive the test, however the test ends.
+//!
+//! The child runs under a small `sh` whose life line is a pipe that only the test process holds. When the
+//! test panics, exits or is killed with `kill -9`, the kernel closes the pipe, and the guardian kills the
+//! child. Nothing of it needs a signal handler, a process group or `unsafe`.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{BufRead, BufReader, PipeWriter};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::within;
+
+/// `$1` is the log, the rest the command. Fd 2 is the life line, fd 1 takes the child's pid.
+///
+/// The watcher ignores what a terminal or a test runner sends to the whole group: it ends with the pipe.
+/// The main shell takes the child's exit code on; until it did, the pid cannot name another process.
+const SCRIPT: &str = r#"
+log=$1; shift
+exec 9<&2 2>>"$log"
+"$@" CHANNELS </dev/null >>"$log" 9<&- &
+pid=$!
+( trap '' HUP INT TERM; read -r _ <&9; kill -KILL "$pid" 2>/dev/null ) </dev/null >/dev/null &
+watcher=$!
+exec 9<&-
+echo "$pid"
+exec >/dev/null
+wait "$pid"; code=$?
+kill -KILL "$watcher"
+exit "$code"
+"#;
+
+/// A running child and its guardian. Dropping it kills the child with SIGKILL and waits for its end.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    guardian: Child,
+    pid: Pid,
+    log: PathBuf,
+    #[expect(dead_code, reason = "the browser talks over it, in the next commit")]
+    /// Both ends of the child's fds 3 and 4, for those started by [`Guarded::with_channels`].
+    pub(crate) channels: Option<(ChildStdin, BufReader<ChildStdout>)>,
+    _life_line: PipeWriter,
+}
+
+/// What to start.
+#[derive(Debug, Default)]
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) folder: PathBuf,
+    /// Takes stdout and stderr; appended to.
+    pub(crate) log: PathBuf,
+}
+
+impl Guarded {
+    /// Starts a program without any input.
+    pub(crate) fn start(program: &Program) -> Self {
+        Self::spawn(program, false)
+    }
+
+    #[expect(dead_code, reason = "the browser is started so, in the next commit")]
+    /// Starts a program that reads fd 3 and writes fd 4.
+    pub(crate) fn with_channels(program: &Program) -> Self {
+        Self::spawn(program, true)
+    }
+
+    fn spawn(program: &Program, channels: bool) -> Self {
+        let (lost, life_line) = std::io::pipe().expect("a pipe");
+        File::options().create(true).append(true).open(&program.log).expect("the log can be written");
+        let script = SCRIPT.replace("CHANNELS", if channels { "3<&0 4>&1" } else { "" });
+        let mut command = Command::new("sh");
+        command.args([
+            OsStr::new("-c"),
+            OsStr::new(&script),
+            OsStr::new("guardian"),
+            program.log.as_os_str(),
+        ]);
+        command.arg(&program.path).args(&program.args).current_dir(&program.folder);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
+            command.env_remove(name);
+        }
+        command.envs(program.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(if channels { Stdio::piped() } else { Stdio::null() });
+        let mut guardian =
+            command.stdout(Stdio::piped()).stderr(lost).spawn().expect("every unix has a `sh`");
+        let mut output = BufReader::new(guardian.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        output.read_line(&mut line).expect("the guardian prints a pid");
+        let pid = line.trim().parse().ok().and_then(Pid::from_raw).unwrap_or_else(|| {
+            panic!("cannot start {}: {}", program.path.display(), read(&program.log));
+        });
+        let channels = guardian.stdin.take().map(|input| (input, output));
+        Self { guardian, pid, log: program.log.clone(), channels, _life_line: life_line }
+    }
+
+    /// The child's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Everything that the child wrote so far.
+    pub(crate) fn log(&self) -> String {
+        read(&self.log)
+    }
+
+    /// The exit code once the child has ended (128 + n for signal n), else `None`.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let status = self.guardian.try_wait().expect("the guardian is our child")?;
+        Some(status.code().unwrap_or(-1))
+    }
+
+    /// Sends a signal; nothing happens when the child has ended.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        if self.exit_code().is_none() {
+            // The child may end at this moment; that is what was asked for, or will be seen by the caller.
+            let _ = kill_process(self.pid, signal);
+        }
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        assert!(self.wait(Duration::from_secs(10)).is_some(), "process {} survives SIGKILL", self.pid());
+    }
+
+    /// Waits for the end, and returns the exit code; `None` when `deadline` passed. Blocks the thread.
+    pub(crate) fn wait(&mut self, deadline: Duration) -> Option<i32> {
+        within(deadline, || self.exit_code().is_some());
+        self.exit_code()
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        self.wait(Duration::from_secs(10));
+    }
+}
+
+/// Settings of the developer's own stack must not reach a test.
+fn is_ours(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"SLUICE_")
+}
+
+fn read(log: &Path) -> String {
+    std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}

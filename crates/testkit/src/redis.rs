@@ -1,0 +1,225 @@
+//! Real Redis servers on free ports, in temp folders.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::guardian::{Guarded, Program};
+use crate::port::Port;
+use crate::{resp, until};
+
+/// What a test's server is like. The default is a plain one that keeps nothing on disk.
+#[derive(Clone, Debug, Default)]
+pub struct RedisOptions {
+    /// A cluster of one node that owns all slots: refuses a script that strays into a second slot.
+    pub cluster: bool,
+    /// Append-only file, fsync before each reply: what was answered survives [`RedisServer::kill`].
+    pub persistent: bool,
+    /// Further settings, as in `redis.conf`: `("maxmemory", "50mb")`.
+    pub settings: Vec<(String, String)>,
+}
+
+/// A Redis server of one test, on 127.0.0.1. Dropping it kills it and removes its folder.
+///
+/// It ends with the test's process, even when that is killed.
+#[derive(Debug)]
+pub struct RedisServer {
+    // First, so that the process ends before its folder and its port are given back.
+    process: Guarded,
+    program: Program,
+    port: Port,
+    _bus: Port,
+    cluster: bool,
+    _folder: TempDir,
+}
+
+impl RedisServer {
+    /// Starts a plain server: empty, no persistence. Takes about 20 ms.
+    ///
+    /// # Panics
+    /// When there is no server to start: `SLUICE_TEST_REDIS` names one, else `redis-server` or
+    /// `valkey-server` is looked for on `PATH`.
+    pub async fn start() -> Self {
+        Self::with(RedisOptions::default()).await
+    }
+
+    /// Starts a cluster of one node that owns all slots; a plain connection to it is enough.
+    ///
+    /// Takes a bit over 2 s: a cluster's primary refuses writes for that long after its start.
+    pub async fn cluster() -> Self {
+        Self::with(RedisOptions { cluster: true, ..RedisOptions::default() }).await
+    }
+
+    /// Starts a plain server that loses nothing that it has answered, also when it is killed.
+    pub async fn persistent() -> Self {
+        Self::with(RedisOptions { persistent: true, ..RedisOptions::default() }).await
+    }
+
+    /// Starts a server with these options.
+    pub async fn with(options: RedisOptions) -> Self {
+        let folder = tempfile::Builder::new().prefix("sluice-redis-").tempdir().expect("a temp folder");
+        let (port, bus) = (Port::take(), Port::take());
+        let program = Program {
+            path: binary(),
+            args: arguments(&options, &port, &bus),
+            folder: folder.path().to_owned(),
+            log: folder.path().join("redis.log"),
+            ..Program::default()
+        };
+        let process = Guarded::start(&program);
+        let cluster = options.cluster;
+        let mut server = Self { process, program, port, _bus: bus, cluster, _folder: folder };
+        server.wait_until_ready().await;
+        server
+    }
+
+    /// `redis://127.0.0.1:<port>`
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port())
+    }
+
+    /// The port of 127.0.0.1 that it listens on; the same after a restart.
+    pub fn port(&self) -> u16 {
+        self.port.number
+    }
+
+    /// The server's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What the server logged so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// SIGKILL: the machine lost its power. Returns once the process is gone.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Kills the server unless that was done, and starts it again on the same port and data.
+    pub async fn restart(&mut self) {
+        self.kill();
+        self.process = Guarded::start(&self.program);
+        self.wait_until_ready().await;
+    }
+
+    /// SIGSTOP: connections stay open, nothing answers.
+    pub fn pause(&mut self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// SIGCONT: answers everything that came in since [`RedisServer::pause`].
+    pub fn resume(&mut self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    /// Sends one command on a new connection and returns the reply as text.
+    ///
+    /// Nil is `(nil)`, an error its message (`WRONGTYPE …`), an array one element a line.
+    ///
+    /// # Panics
+    /// When the server does not answer within 5 s.
+    pub async fn cli(&self, command: &[&str]) -> String {
+        let answer = resp::ask(self.port(), command, Duration::from_secs(5)).await;
+        answer.unwrap_or_else(|| panic!("no answer to {command:?}; the log:\n{}", self.log()))
+    }
+
+    /// One field of `INFO`, such as `used_memory` or `redis_version`.
+    ///
+    /// # Panics
+    /// When there is no such field.
+    pub async fn info(&self, field: &str) -> String {
+        let info = self.cli(&["INFO", "everything"]).await;
+        let value = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("INFO has no field {field}")).trim().to_owned()
+    }
+
+    async fn wait_until_ready(&mut self) {
+        const DEADLINE: Duration = Duration::from_secs(20);
+        let (port, pid) = (self.port(), self.pid());
+        // Asks for the pid, so that a stranger on this port is not taken for ours.
+        let ours = format!("process_id:{pid}\r");
+        let ready = until(
+            || {
+                let gone = self.process.exit_code().is_some();
+                let ours = ours.clone();
+                async move {
+                    let info = resp::ask(port, &["INFO", "everything"], Duration::from_secs(1)).await;
+                    let ready = info.is_some_and(|info| info.contains(&ours) && info.contains("loading:0"));
+                    (gone || ready).then_some(ready)
+                }
+            },
+            DEADLINE,
+        )
+        .await;
+        assert!(ready, "{} ended:\n{}", self.program.path.display(), self.log());
+        if self.cluster {
+            // Already assigned after a restart: then this answers with an error and changes nothing.
+            self.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+            let is_ok = async || self.cli(&["CLUSTER", "INFO"]).await.contains("cluster_state:ok");
+            until(is_ok, DEADLINE).await;
+        }
+    }
+}
+
+/// Runs a test's body on a plain server, then on a cluster of one node.
+///
+/// The panic message of a failed body says which server it ran on.
+pub async fn both<F: Future<Output = ()>>(body: impl Fn(RedisServer) -> F) {
+    let plain = async {
+        let server = RedisServer::start().await;
+        let _kind = NamedOnPanic("a plain server");
+        body(server).await;
+    };
+    // The cluster needs 2 s to start, in which the first body already runs.
+    let ((), cluster) = tokio::join!(plain, RedisServer::cluster());
+    let _kind = NamedOnPanic("a cluster of one node");
+    body(cluster).await;
+}
+
+struct NamedOnPanic(&'static str);
+
+impl Drop for NamedOnPanic {
+    #[expect(clippy::print_stderr, reason = "a failing test's output is read on stderr")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the test failed on {}", self.0);
+        }
+    }
+}
+
+fn binary() -> PathBuf {
+    if let Some(path) = env::var_os("SLUICE_TEST_REDIS") {
+        return PathBuf::from(path);
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    ["redis-server", "valkey-server"]
+        .iter()
+        .flat_map(|name| env::split_paths(&path).map(move |folder| folder.join(name)))
+        .find(|file| file.is_file())
+        .expect("tests need redis-server or valkey-server on PATH, or SLUICE_TEST_REDIS=/path/to/one")
+}
+
+fn arguments(options: &RedisOptions, port: &Port, bus: &Port) -> Vec<OsString> {
+    let appendonly = if options.persistent { "yes" } else { "no" };
+    let (port, bus) = (port.number.to_string(), bus.number.to_string());
+    let mut settings = vec![
+        ("port", port.as_str()),
+        ("bind", "127.0.0.1"),
+        ("save", ""),
+        ("appendonly", appendonly),
+        ("appendfsync", "always"),
+        ("enable-debug-command", "yes"),
+    ];
+    if options.cluster {
+        settings.extend([("cluster-enabled", "yes"), ("cluster-port", bus.as_str())]);
+    }
+    settings.extend(options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    settings.iter().flat_map(|(name, value)| [format!("--{name}").into(), (*value).into()]).collect()
+}

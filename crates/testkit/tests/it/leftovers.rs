@@ -1,0 +1,86 @@
+//! Nothing outlives a test, however the test ends.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::{RedisServer, until};
+
+const ROLE: &str = "TESTKIT_CHILD";
+const SOON: Duration = Duration::from_secs(10);
+
+/// Not a test by itself: what the tests below start in a process of its own, and end in their own ways.
+#[tokio::test]
+#[ignore = "runs only as the child of the other tests here"]
+async fn child() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let mut server = RedisServer::start().await;
+    println!("\npid {}", server.pid());
+    match role.as_str() {
+        "panics" => panic!("as asked"),
+        "exits" => std::process::exit(3),
+        "pauses" => server.pause(),
+        _ => {}
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Runs [`child`] in its role until it told the pid of its server; returns the child and that pid.
+fn start(role: &str) -> (std::process::Child, u32) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["leftovers::child", "--exact", "--ignored", "--nocapture"])
+        .env(ROLE, role)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let pid = lines.find_map(|line| line.unwrap().strip_prefix("pid ")?.parse().ok()).unwrap();
+    // Read on in the background, else the harness fails to print its verdict.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, pid)
+}
+
+fn is_running(pid: u32) -> bool {
+    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
+    status.is_ok_and(|status| !status.contains("State:\tZ"))
+}
+
+#[tokio::test]
+async fn a_server_ends_with_a_test_process_that_is_killed() {
+    for role in ["waits", "pauses"] {
+        let (mut child, server) = start(role);
+        assert!(is_running(server));
+
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        until(async || !is_running(server), SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_ends_with_a_test_that_panics_or_exits() {
+    for role in ["panics", "exits"] {
+        let (mut child, server) = start(role);
+
+        assert!(!child.wait().unwrap().success());
+
+        until(async || !is_running(server), SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn a_guardian_that_is_killed_does_not_set_its_server_free() {
+    let (mut child, server) = start("waits");
+    let stat = std::fs::read_to_string(format!("/proc/{server}/stat")).unwrap();
+    let guardian = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+
+    kill_process(Pid::from_raw(guardian).unwrap(), Signal::KILL).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    until(async || !is_running(server), SOON).await;
+}
