@@ -151,7 +151,7 @@ impl RedisServer {
                 let ours = ours.clone();
                 async move {
                     let info = resp::ask(port, &["INFO", "everything"], Duration::from_secs(1)).await;
-                    let ready = info.is_some_and(|info| info.contains(&ours) && info.contains("loading:0"));
+                    let ready = info.is_some_and(|info| info.contains(&ours) && info.contains("\nloading:0"));
                     (gone || ready).then_some(ready)
                 }
             },

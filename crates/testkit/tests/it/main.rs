@@ -2,4 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may, as the test itself")]
 
 mod leftovers;
+mod proxy;
 mod redis;
