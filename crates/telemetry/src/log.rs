@@ -104,12 +104,14 @@ impl FromStr for LogLevel {
     fn from_str(text: &str) -> Result<Self, InvalidLevel> {
         let mut targets = quiet();
         for part in text.split(',').map(str::trim) {
-            let invalid = |_| InvalidLevel(part.to_owned());
-            targets = match part.split_once('=') {
-                Some((target, level)) => {
-                    targets.with_target(target, level.parse::<LevelFilter>().map_err(invalid)?)
-                }
-                None => targets.with_default(part.parse::<LevelFilter>().map_err(invalid)?),
+            let (target, level) =
+                part.split_once('=').map_or((None, part), |(target, level)| (Some(target), level));
+            // An empty level would be read as `error`.
+            let level = (!level.is_empty()).then(|| level.parse::<LevelFilter>().ok()).flatten();
+            let level = level.ok_or_else(|| InvalidLevel(part.to_owned()))?;
+            targets = match target {
+                Some(target) => targets.with_target(target, level),
+                None => targets.with_default(level),
             };
         }
         Ok(Self { text: text.to_owned(), targets })

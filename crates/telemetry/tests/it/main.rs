@@ -1,5 +1,7 @@
 //! What a line of log looks like, read back from the writer.
 
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
+
 use std::io;
 use std::sync::{Arc, Mutex};
 use telemetry::{LogConfig, LogFormat, correlated, subscriber};
