@@ -1,1 +1,26 @@
-//! redis-core.
+#![doc = include_str!("../README.md")]
+
+mod arg;
+mod batch;
+mod clock;
+mod config;
+mod connection;
+mod error;
+mod health;
+mod key;
+mod pool;
+mod redis;
+mod reply;
+mod script;
+mod subscribe;
+
+pub use arg::Arg;
+pub use clock::{CLOCK_LUA, Clock};
+pub use config::{InvalidPrefix, Prefix, RedisConfig};
+pub use error::RedisError;
+pub use health::Readiness;
+pub use key::{Channel, Key};
+pub use redis::Redis;
+pub use reply::Reply;
+pub use script::Script;
+pub use subscribe::{Hint, Subscription};

@@ -1,0 +1,64 @@
+//! What can go wrong between us and Redis.
+
+use domain::{Coded, ErrorCode};
+use std::time::Duration;
+
+/// Why a call gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RedisError {
+    /// Nothing was sent, or the server refused to begin: it was certainly not applied.
+    #[error("redis is not available")]
+    Unavailable {
+        /// When a further try makes sense.
+        retry_after: Duration,
+    },
+    /// Sent, and no answer came: it may or may not have been applied. Never repeat it blindly.
+    #[error("no answer from redis: the outcome is unknown")]
+    Unknown,
+    /// Over `maxmemory`; only what drains still runs.
+    #[error("redis is full")]
+    Full,
+    /// The server answered with an error: our mistake, or a missing right.
+    #[error("redis refused the call: {0}")]
+    Reply(String),
+    /// The answer has a shape that the caller did not expect: a newer format, or our mistake.
+    #[error("unexpected answer from redis: {0}")]
+    Protocol(String),
+}
+
+impl RedisError {
+    /// Away, with the usual pause before the next try.
+    pub(crate) fn away() -> Self {
+        Self::Unavailable { retry_after: Duration::from_secs(1) }
+    }
+
+    /// Sorts an error text of the server.
+    pub(crate) fn from_server(text: &str) -> Self {
+        match text.split(' ').next().unwrap_or_default() {
+            "OOM" => Self::Full,
+            // The server is there and did nothing: it loads, is a replica, cannot write its files, or its slot moves.
+            "LOADING" | "READONLY" | "MASTERDOWN" | "MISCONF" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY"
+            | "NOREPLICAS" => Self::away(),
+            _ => Self::Reply(text.to_owned()),
+        }
+    }
+}
+
+impl Coded for RedisError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unavailable { .. } => ErrorCode::Unavailable,
+            Self::Unknown => ErrorCode::OutcomeUnknown,
+            Self::Full => ErrorCode::Full,
+            Self::Reply(_) | Self::Protocol(_) => ErrorCode::Internal,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after } => Some(*retry_after),
+            Self::Unknown | Self::Full => Some(Duration::from_secs(1)),
+            Self::Reply(_) | Self::Protocol(_) => None,
+        }
+    }
+}

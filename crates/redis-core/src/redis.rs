@@ -1,0 +1,216 @@
+//! `Redis`: the handle that engines hold.
+
+use crate::batch::Batchers;
+use crate::connection::{blob, first_key};
+use crate::health::LastProbe;
+use crate::pool::Pool;
+use crate::subscribe::{Subscriber, Subscription};
+use crate::{Arg, Channel, Clock, Key, RedisConfig, RedisError, Reply, Script};
+use bytes::Bytes;
+use fred::types::Value;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio_util::task::TaskTracker;
+
+/// The way to one Redis. Cheap to clone; one per process, or per test.
+#[derive(Clone)]
+pub struct Redis {
+    inner: Arc<Inner>,
+    clock: Clock,
+}
+
+struct Inner {
+    config: RedisConfig,
+    pool: Pool,
+    batchers: Batchers,
+    subscriber: Subscriber,
+    last_probe: LastProbe,
+    round_trips: AtomicU64,
+    tasks: TaskTracker,
+}
+
+impl Redis {
+    /// A handle. Nothing is sent yet: each thread connects when it first needs to, and an absent Redis is waited for.
+    pub fn connect(config: &RedisConfig) -> Self {
+        let tasks = TaskTracker::new();
+        let inner = Inner {
+            config: config.clone(),
+            pool: Pool::new(config.clone()),
+            batchers: Batchers::new(config.pool.get()),
+            subscriber: Subscriber::new(config.clone(), tasks.clone()),
+            last_probe: LastProbe::default(),
+            round_trips: AtomicU64::new(0),
+            tasks,
+        };
+        Self { inner: Arc::new(inner), clock: Clock::redis() }
+    }
+
+    /// The same connections, judged by another clock. For tests and the dev mode.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Whose time counts.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// How long a command may take unless it says otherwise.
+    pub fn command_timeout(&self) -> Duration {
+        self.inner.config.command_timeout()
+    }
+
+    /// A key of this installation. Only an engine's `keys.rs` calls it.
+    pub fn key(&self, tail: impl Display) -> Key {
+        Key(Bytes::from(format!("{}{tail}", self.inner.config.prefix.0)))
+    }
+
+    /// A sharded channel of this installation. Only an engine's `keys.rs` calls it.
+    pub fn channel(&self, tail: impl Display) -> Channel {
+        Channel(format!("{}{tail}", self.inner.config.prefix.0))
+    }
+
+    /// Runs a script on keys of one slot. `ARGV[1]` is the clock, `args` follow.
+    ///
+    /// One round trip; one more when the server does not know the script yet.
+    ///
+    /// # Errors
+    /// See [`RedisError`]; after `Unknown` it may have been applied.
+    pub async fn run(&self, script: &Script, keys: &[Key], args: Vec<Arg>) -> Result<Reply, RedisError> {
+        self.run_for(None, script, keys, args).await
+    }
+
+    /// [`Redis::run`] with a deadline of its own, kept inside the client: what has not been written by then is never
+    /// executed.
+    ///
+    /// # Errors
+    /// As [`Redis::run`].
+    pub async fn run_within(
+        &self,
+        deadline: Duration,
+        script: &Script,
+        keys: &[Key],
+        args: Vec<Arg>,
+    ) -> Result<Reply, RedisError> {
+        self.run_for(Some(deadline), script, keys, args).await
+    }
+
+    /// Runs one item of a [`Script::batched`] script, together with whatever else waits for the same script and keys.
+    ///
+    /// Sent at once when nothing of the kind is in flight; else with up to 63 others when the answer is there. The
+    /// call runs in a task of its own, so dropping the future does not drop the write. At most two round trips of
+    /// waiting, a share of one of cost.
+    ///
+    /// # Errors
+    /// As [`Redis::run`]; an item's own error answers it alone. `Unavailable` when thousands wait already.
+    pub async fn batch(
+        &self,
+        script: &'static Script,
+        keys: &[Key],
+        item: Vec<Arg>,
+    ) -> Result<Reply, RedisError> {
+        self.inner.batchers.submit(self, script, keys, item).await
+    }
+
+    /// One command on one key: `GET`, `LRANGE`, … One round trip.
+    ///
+    /// # Errors
+    /// As [`Redis::run`].
+    pub async fn command(&self, name: &'static str, key: &Key, args: Vec<Arg>) -> Result<Reply, RedisError> {
+        let mut all = Vec::with_capacity(1 + args.len());
+        all.push(blob(&key.0));
+        all.extend(args.into_iter().map(Value::from));
+        self.send(name, Some(key.as_bytes()), all, None).await
+    }
+
+    /// Asks whether Redis is there. One round trip.
+    ///
+    /// # Errors
+    /// As [`Redis::run`].
+    pub async fn ping(&self, within: Duration) -> Result<Duration, RedisError> {
+        let begin = Instant::now();
+        self.send("PING", None, Vec::new(), Some(within)).await?;
+        Ok(begin.elapsed())
+    }
+
+    /// Listens to a sharded channel. The process has one connection for all its subscriptions; it is made again, with
+    /// every channel, after a loss, and each subscriber then hears [`crate::Hint::Gap`].
+    ///
+    /// # Errors
+    /// `Unavailable` or `Unknown` when Redis does not confirm in time; then nothing is subscribed.
+    pub async fn subscribe(&self, channel: &Channel) -> Result<Subscription, RedisError> {
+        self.inner.subscriber.subscribe(channel).await
+    }
+
+    /// How many requests went to Redis through this handle and its clones.
+    pub fn round_trips(&self) -> u64 {
+        self.inner.round_trips.load(Ordering::Relaxed)
+    }
+
+    /// Waits for writes in flight, then says goodbye.
+    pub async fn close(&self) {
+        self.inner.subscriber.close();
+        self.inner.tasks.close();
+        let _ = tokio::time::timeout(self.command_timeout() * 2, self.inner.tasks.wait()).await;
+        self.inner.pool.close().await;
+    }
+
+    pub(crate) fn last_probe(&self) -> &LastProbe {
+        &self.inner.last_probe
+    }
+
+    pub(crate) fn batchers(&self) -> &Batchers {
+        &self.inner.batchers
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.inner.tasks
+    }
+
+    async fn run_for(
+        &self,
+        within: Option<Duration>,
+        script: &Script,
+        keys: &[Key],
+        args: Vec<Arg>,
+    ) -> Result<Reply, RedisError> {
+        let mut all = Vec::with_capacity(3 + keys.len() + args.len());
+        all.push(Value::String(script.sha().into()));
+        all.push(Value::Integer(i64::try_from(keys.len()).unwrap_or(i64::MAX)));
+        all.extend(keys.iter().map(|key| blob(&key.0)));
+        all.push(Value::from(self.clock.arg()));
+        all.extend(args.into_iter().map(Value::from));
+
+        match self.send("EVALSHA", first_key(keys), all.clone(), within).await {
+            // Nothing ran: the server is new, or has forgotten its scripts. EVAL runs it and teaches it.
+            Err(RedisError::Reply(text)) if text.starts_with("NOSCRIPT") => {
+                all[0] = Value::String(script.source().into());
+                self.send("EVAL", first_key(keys), all, within).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn send(
+        &self,
+        command: &'static str,
+        slot_of: Option<&[u8]>,
+        args: Vec<Value>,
+        within: Option<Duration>,
+    ) -> Result<Reply, RedisError> {
+        self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
+        self.inner.pool.connection()?.send(command, slot_of, args, within).await
+    }
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis")
+            .field("config", &self.inner.config)
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}

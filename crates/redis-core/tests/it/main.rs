@@ -1,0 +1,7 @@
+//! What engines rely on, shown on real servers.
+
+mod batch;
+mod scripts;
+mod subscriptions;
+mod support;
+mod traps;

@@ -1,0 +1,185 @@
+//! Each way in which the client would lose, repeat or hang by default, and the proof that ours does not.
+
+use crate::support::{INCREMENT, LONG, SHORT, counter, impatient};
+use futures_util::future::join_all;
+use redis_core::{Arg, Redis, RedisConfig, RedisError, Reply};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+use testkit::{Proxy, RedisServer, until};
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_unknown_and_ran_once() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::to(&server).await;
+    let redis = Redis::connect(&RedisConfig::at(proxy.url()));
+    let key = counter(&redis);
+    redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap();
+
+    for command in [false, true] {
+        let before: i64 = server.cli(&["GET", "{t}:counter"]).await.trim().parse().unwrap();
+        proxy.hold_replies(true);
+        let call = async {
+            if command {
+                redis.command("INCR", &key, vec![]).await
+            } else {
+                redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await
+            }
+        };
+        let cut = async {
+            let ran = (before + 1).to_string();
+            until(|| async { server.cli(&["GET", "{t}:counter"]).await.trim() == ran }, LONG).await;
+            proxy.cut();
+            proxy.hold_replies(false);
+        };
+        let (answer, ()) = tokio::join!(call, cut);
+        assert_eq!(answer, Err(RedisError::Unknown), "command: {command}");
+
+        // The next write comes through on a new connection, and is the only one that did.
+        until(|| async { redis.ping(SHORT).await.is_ok() }, LONG).await;
+        let next = redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await;
+        assert_eq!(next, Ok(Reply::Int(before + 2)), "command: {command}");
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_server_costs_a_deadline_and_what_was_not_written_never_runs() {
+    let mut server = RedisServer::start().await;
+    let redis = impatient(&server.url());
+    let key = counter(&redis);
+    redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap();
+
+    server.pause();
+    let answer = redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await;
+    assert_eq!(answer, Err(RedisError::Unknown));
+    server.resume();
+
+    // The connection still matches answers to questions.
+    until(|| async { redis.ping(SHORT).await.is_ok() }, LONG).await;
+    let seen = redis.command("GET", &key, vec![]).await.unwrap().into_int().unwrap();
+    let next = redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap().into_int().unwrap();
+    assert_eq!(next, seen + 1);
+}
+
+#[tokio::test]
+async fn a_deadline_of_its_own_holds_for_scripts_too() {
+    let mut server = RedisServer::start().await;
+    let redis = Redis::connect(&RedisConfig { command_timeout_ms: 60_000, ..RedisConfig::at(server.url()) });
+    let key = counter(&redis);
+    redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap();
+    server.pause();
+    let call = redis.run_within(SHORT, &INCREMENT, std::slice::from_ref(&key), vec![]);
+    assert_eq!(
+        tokio::time::timeout(LONG, call).await.expect("the deadline is kept"),
+        Err(RedisError::Unknown)
+    );
+    server.resume();
+}
+
+#[tokio::test]
+async fn what_timed_out_while_redis_was_away_does_not_run_when_it_is_back() {
+    let mut server = RedisServer::persistent().await;
+    let redis = impatient(&server.url());
+    let key = counter(&redis);
+    redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap();
+    server.kill();
+    let calls = (0..50).map(|_| redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]));
+    for answer in join_all(calls).await {
+        assert!(matches!(answer, Err(RedisError::Unknown | RedisError::Unavailable { .. })), "{answer:?}");
+    }
+    server.restart().await;
+
+    until(|| async { redis.ping(SHORT).await.is_ok() }, LONG).await;
+    let next = redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap().into_int().unwrap();
+    assert!(next <= 2, "an old write ran again: {next}");
+}
+
+#[tokio::test]
+async fn a_future_dropped_outside_runs_later_all_the_same_so_deadlines_live_inside() {
+    let mut server = RedisServer::start().await;
+    let redis = Redis::connect(&RedisConfig::at(server.url()));
+    let key = counter(&redis);
+    redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap();
+    server.pause();
+    {
+        let mut call = Box::pin(redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]));
+        assert!(futures_util::poll!(&mut call).is_pending());
+    }
+    server.resume();
+    until(|| async { server.cli(&["GET", "{t}:counter"]).await.trim() == "2" }, LONG).await;
+}
+
+#[tokio::test]
+async fn redis_away_is_said_at_once_and_forgotten_when_it_is_back() {
+    let mut server = RedisServer::persistent().await;
+    let redis = Redis::connect(&RedisConfig::at(server.url()));
+    let key = counter(&redis);
+    redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap();
+    server.kill();
+    let refused = || async { redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await };
+    until(|| async { matches!(refused().await, Err(RedisError::Unavailable { .. })) }, LONG).await;
+
+    // Refused means refused: far more calls than a deadline would allow, and none of them sent.
+    let calls = join_all((0..1_000).map(|_| refused())).await;
+    assert!(calls.iter().all(|answer| matches!(answer, Err(RedisError::Unavailable { .. }))));
+    server.restart().await;
+    until(|| async { refused().await.is_ok() }, LONG).await;
+    assert_eq!(server.cli(&["GET", "{t}:counter"]).await.trim(), "2");
+}
+
+#[tokio::test]
+async fn waiting_commands_are_bounded_and_the_rest_is_refused_at_once() {
+    let mut server = RedisServer::start().await;
+    let config = RedisConfig {
+        queue_limit: NonZeroUsize::new(100).unwrap(),
+        pool: NonZeroUsize::new(1).unwrap(),
+        command_timeout_ms: 1_000,
+        ..RedisConfig::at(server.url())
+    };
+    let redis = Redis::connect(&config);
+    let key = counter(&redis);
+    redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap();
+    server.kill();
+    let calls = (0..300).map(|_| redis.command("INCR", &key, vec![]));
+    let answers = join_all(calls).await;
+    let refused =
+        answers.iter().filter(|answer| matches!(answer, Err(RedisError::Unavailable { .. }))).count();
+    assert!(refused >= 150, "{refused} of 300 refused");
+}
+
+#[tokio::test]
+async fn it_connects_for_ever_also_to_a_redis_that_comes_later() {
+    let mut server = RedisServer::persistent().await;
+    server.kill();
+    let redis = impatient(&server.url());
+    assert!(redis.ping(Duration::from_millis(100)).await.is_err());
+    server.restart().await;
+    until(|| async { redis.ping(SHORT).await.is_ok() }, LONG).await;
+}
+
+#[tokio::test]
+async fn one_thread_keeps_to_one_connection_until_it_is_crowded() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::to(&server).await;
+    let redis = Redis::connect(&RedisConfig::at(proxy.url()));
+    let key = counter(&redis);
+    join_all((0..100).map(|_| redis.command("INCR", &key, vec![]))).await;
+    assert_eq!(proxy.connections(), 1);
+
+    let mut all = join_all((0..1_000).map(|_| redis.command("INCRBY", &key, vec![Arg::from("1")]))).await;
+    assert!(all.drain(..).all(|answer| answer.is_ok()));
+    assert!(proxy.connections() > 1, "1,000 commands at once spill over");
+}
+
+#[tokio::test]
+async fn a_connection_whose_runtime_has_ended_is_made_again() {
+    let server = RedisServer::start().await;
+    let redis =
+        Redis::connect(&RedisConfig { pool: NonZeroUsize::new(1).unwrap(), ..RedisConfig::at(server.url()) });
+    let elsewhere = redis.clone();
+    let ended = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(elsewhere.ping(LONG)).is_ok()
+    });
+    assert!(ended.join().unwrap());
+    assert!(redis.ping(LONG).await.is_ok());
+}
