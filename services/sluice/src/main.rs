@@ -1,2 +1,9 @@
-//! Starts sluice.
-fn main() {}
+//! `sluice`: the command line.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    sluice::run(sluice::Arguments::parse())
+}
