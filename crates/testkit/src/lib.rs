@@ -1,13 +1,21 @@
 #![doc = include_str!("../README.md")]
 
+mod binary;
 mod guardian;
+mod http;
+mod keys;
 mod port;
 mod proxy;
 mod redis;
 mod resp;
+mod service;
 mod wait;
 
+pub use binary::service_binary;
+pub use http::{Client, expect_problem};
+pub use keys::{Keys, key_record};
 pub use port::free_port;
 pub use proxy::Proxy;
 pub use redis::{RedisOptions, RedisServer, both};
+pub use service::Service;
 pub use wait::{Settled, until};

@@ -1,0 +1,146 @@
+//! The two forms of a line. Both say what the other says.
+
+use crate::correlation::current;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::fmt::{self, Debug};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// One JSON object a line, for machines.
+pub(crate) struct Json;
+
+/// Time, level, message, then the fields, for people.
+pub(crate) struct Pretty;
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let line = Line::of(event)?;
+        writer.write_str(&serde_json::to_string(&line).map_err(|_| fmt::Error)?)?;
+        writer.write_char('\n')
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Pretty
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let line = Line::of(event)?;
+        let time = line.timestamp.get(11..23).unwrap_or(&line.timestamp);
+        let (colour, plain) = if writer.has_ansi_escapes() { (colour(event), "\x1b[0m") } else { ("", "") };
+        write!(writer, "{time} {colour}{:>5}{plain} {}", line.level, line.message)?;
+        for (name, value) in &line.fields {
+            write!(writer, "  {name}={value}")?;
+        }
+        if let Some(id) = &line.correlation_id {
+            write!(writer, "  correlation_id={id}")?;
+        }
+        writer.write_char('\n')
+    }
+}
+
+#[derive(Serialize)]
+struct Line {
+    timestamp: String,
+    level: &'static str,
+    message: String,
+    target: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<String>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    fields: Map<String, Value>,
+}
+
+impl Line {
+    fn of(event: &Event<'_>) -> Result<Self, fmt::Error> {
+        let mut timestamp = String::with_capacity(32);
+        SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            Level::DEBUG => "debug",
+            Level::TRACE => "trace",
+        };
+        let mut line = Self {
+            timestamp,
+            level,
+            message: String::new(),
+            target: event.metadata().target().to_owned(),
+            correlation_id: current().map(String::from),
+            fields: Map::new(),
+        };
+        event.record(&mut line);
+        Ok(line)
+    }
+
+    fn set(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(message)) => self.message = message,
+            // An id that the event names itself is about somebody else's request: it wins.
+            ("correlation_id", Value::String(id)) => self.correlation_id = Some(id),
+            (name, value) => drop(self.fields.insert(name.to_owned(), value)),
+        }
+    }
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.set(field, Value::String(format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field, Value::String(value.to_owned()));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, value.into());
+    }
+
+    fn record_error(&mut self, field: &Field, error: &(dyn std::error::Error + 'static)) {
+        let chain = std::iter::successors(Some(error), |error| error.source());
+        let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        self.set(field, Value::String(text));
+    }
+}
+
+fn colour(event: &Event<'_>) -> &'static str {
+    match *event.metadata().level() {
+        Level::ERROR => "\x1b[31m",
+        Level::WARN => "\x1b[33m",
+        Level::INFO => "\x1b[32m",
+        Level::DEBUG | Level::TRACE => "\x1b[2m",
+    }
+}
