@@ -15,16 +15,24 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait::within;
 
-/// `$1` is the log, the rest the command. Fd 2 is the life line, fd 1 takes the child's pid.
+/// `$1` is the log, `$2` the folder, the rest the command. Fd 2 is the life line, fd 1 takes the pid.
 ///
 /// The watcher ignores what a terminal or a test runner sends to the whole group: it ends with the pipe.
 /// The main shell takes the child's exit code on; until it did, the pid cannot name another process.
+/// It stops the watcher then. When the life line breaks, the watcher stops the main shell first, and
+/// removes the folder itself (twice: helper processes of a browser write into it a moment longer).
 const SCRIPT: &str = r#"
-log=$1; shift
-exec 9<&2 2>>"$log"
+log=$1; folder=$2; shift 2
+exec 9<&2 2>>"$log" 3<&0 4>&1
 "$@" CHANNELS </dev/null >>"$log" 9<&- &
 pid=$!
-( trap '' HUP INT TERM; read -r _ <&9; kill -KILL "$pid" 2>/dev/null ) </dev/null >/dev/null &
+exec 3<&- 4>&-
+(
+  trap '' HUP INT TERM
+  read -r _ <&9
+  kill -KILL $$ "$pid"
+  case $folder in */sluice-*) cd /; rm -rf "$folder"; sleep 1; rm -rf "$folder" ;; esac
+) </dev/null >/dev/null 2>&1 &
 watcher=$!
 exec 9<&-
 echo "$pid"
@@ -40,7 +48,6 @@ pub(crate) struct Guarded {
     guardian: Child,
     pid: Pid,
     log: PathBuf,
-    #[expect(dead_code, reason = "the browser talks over it, in the next commit")]
     /// Both ends of the child's fds 3 and 4, for those started by [`Guarded::with_channels`].
     pub(crate) channels: Option<(ChildStdin, BufReader<ChildStdout>)>,
     _life_line: PipeWriter,
@@ -52,6 +59,7 @@ pub(crate) struct Program {
     pub(crate) path: PathBuf,
     pub(crate) args: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
+    /// Where it runs; removed when the test's process dies without having done it.
     pub(crate) folder: PathBuf,
     /// Takes stdout and stderr; appended to.
     pub(crate) log: PathBuf,
@@ -63,7 +71,6 @@ impl Guarded {
         Self::spawn(program, false)
     }
 
-    #[expect(dead_code, reason = "the browser is started so, in the next commit")]
     /// Starts a program that reads fd 3 and writes fd 4.
     pub(crate) fn with_channels(program: &Program) -> Self {
         Self::spawn(program, true)
@@ -72,14 +79,9 @@ impl Guarded {
     fn spawn(program: &Program, channels: bool) -> Self {
         let (lost, life_line) = std::io::pipe().expect("a pipe");
         File::options().create(true).append(true).open(&program.log).expect("the log can be written");
-        let script = SCRIPT.replace("CHANNELS", if channels { "3<&0 4>&1" } else { "" });
+        let script = SCRIPT.replace("CHANNELS", if channels { "3<&3 4>&4" } else { "3<&- 4>&-" });
         let mut command = Command::new("sh");
-        command.args([
-            OsStr::new("-c"),
-            OsStr::new(&script),
-            OsStr::new("guardian"),
-            program.log.as_os_str(),
-        ]);
+        command.args(["-c", &script, "guardian"]).arg(&program.log).arg(&program.folder);
         command.arg(&program.path).args(&program.args).current_dir(&program.folder);
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
             command.env_remove(name);

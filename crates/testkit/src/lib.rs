@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod binary;
+mod browser;
 mod guardian;
 mod http;
 mod keys;
@@ -12,6 +13,7 @@ mod service;
 mod wait;
 
 pub use binary::service_binary;
+pub use browser::Browser;
 pub use http::{Client, expect_problem};
 pub use keys::{Keys, key_record};
 pub use port::free_port;

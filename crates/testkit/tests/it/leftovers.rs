@@ -1,7 +1,7 @@
 //! Nothing outlives a test, however the test ends.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(10);
 async fn child() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let mut server = RedisServer::start().await;
-    println!("\npid {}", server.pid());
+    println!("\nserver {} {}", server.pid(), server.cli(&["CONFIG", "GET", "dir"]).await.replace('\n', " "));
     match role.as_str() {
         "panics" => panic!("as asked"),
         "exits" => std::process::exit(3),
@@ -27,8 +27,30 @@ async fn child() {
     std::future::pending::<()>().await;
 }
 
-/// Runs [`child`] in its role until it told the pid of its server; returns the child and that pid.
-fn start(role: &str) -> (std::process::Child, u32) {
+/// What a [`child`] told about its server.
+struct Server {
+    pid: u32,
+    folder: PathBuf,
+}
+
+impl Server {
+    fn from_line(line: &str) -> Option<Self> {
+        let (pid, folder) = line.strip_prefix("server ")?.split_once(" dir ")?;
+        Some(Self { pid: pid.parse().ok()?, folder: folder.into() })
+    }
+
+    fn is_running(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
+        status.is_ok_and(|status| !status.contains("State:\tZ"))
+    }
+
+    async fn leaves_nothing(&self) {
+        until(async || !self.is_running() && !self.folder.exists(), SOON).await;
+    }
+}
+
+/// Runs [`child`] in its role until it told about its server.
+fn start(role: &str) -> (std::process::Child, Server) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["leftovers::child", "--exact", "--ignored", "--nocapture"])
         .env(ROLE, role)
@@ -37,27 +59,22 @@ fn start(role: &str) -> (std::process::Child, u32) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let pid = lines.find_map(|line| line.unwrap().strip_prefix("pid ")?.parse().ok()).unwrap();
+    let server = lines.find_map(|line| Server::from_line(&line.unwrap())).unwrap();
     // Read on in the background, else the harness fails to print its verdict.
     std::thread::spawn(move || lines.for_each(drop));
-    (child, pid)
-}
-
-fn is_running(pid: u32) -> bool {
-    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
-    status.is_ok_and(|status| !status.contains("State:\tZ"))
+    (child, server)
 }
 
 #[tokio::test]
 async fn a_server_ends_with_a_test_process_that_is_killed() {
     for role in ["waits", "pauses"] {
         let (mut child, server) = start(role);
-        assert!(is_running(server));
+        assert!(server.is_running() && server.folder.exists());
 
         child.kill().unwrap();
         child.wait().unwrap();
 
-        until(async || !is_running(server), SOON).await;
+        server.leaves_nothing().await;
     }
 }
 
@@ -68,19 +85,19 @@ async fn a_server_ends_with_a_test_that_panics_or_exits() {
 
         assert!(!child.wait().unwrap().success());
 
-        until(async || !is_running(server), SOON).await;
+        server.leaves_nothing().await;
     }
 }
 
 #[tokio::test]
 async fn a_guardian_that_is_killed_does_not_set_its_server_free() {
     let (mut child, server) = start("waits");
-    let stat = std::fs::read_to_string(format!("/proc/{server}/stat")).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid)).unwrap();
     let guardian = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
 
     kill_process(Pid::from_raw(guardian).unwrap(), Signal::KILL).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
 
-    until(async || !is_running(server), SOON).await;
+    server.leaves_nothing().await;
 }
