@@ -3,6 +3,7 @@
 mod error;
 mod names;
 mod operation;
+pub mod progress;
 mod stamp;
 mod task;
 mod time;
