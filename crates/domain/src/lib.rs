@@ -4,6 +4,7 @@ mod error;
 mod names;
 mod operation;
 pub mod progress;
+pub mod queue;
 mod stamp;
 mod task;
 mod time;
