@@ -21,6 +21,8 @@ pub enum ErrorCode {
     MethodNotAllowed,
     /// No representation that the client accepts.
     NotAcceptable,
+    /// The request did not arrive in time.
+    RequestTimeout,
     /// The state of the thing forbids it.
     Conflict,
     /// The fencing token is not the latest: another worker may hold the task.

@@ -1,0 +1,245 @@
+//! What every request passes, outermost: bounds of the head, correlation id, panics, problems, the access log.
+//!
+//! It is on the path of a cached read, so it boxes nothing, opens no span, and formats nothing unless it is logged.
+
+use crate::correlation::{self, X_CORRELATION_ID};
+use crate::problem::{PROBLEM_JSON, Problem};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{RequestHead, Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
+use actix_web::http::{StatusCode, Uri};
+use actix_web::{Error, HttpResponse, ResponseError};
+use domain::{CorrelationId, ErrorCode};
+use std::cell::Cell;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use telemetry::Correlated;
+
+/// The outermost middleware of a [`Server`](crate::Server).
+#[derive(Clone)]
+pub(crate) struct Edge {
+    pub(crate) head_bytes_max: usize,
+    pub(crate) url_bytes_max: usize,
+}
+
+impl<S> Transform<S, ServiceRequest> for Edge
+where
+    S: Service<ServiceRequest, Response = ServiceResponse, Error = Error>,
+    S::Future: Unpin,
+{
+    type Response = ServiceResponse;
+    type Error = Error;
+    type Transform = EdgeService<S>;
+    type InitError = ();
+    type Future = Ready<Result<EdgeService<S>, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        ready(Ok(EdgeService { inner, bounds: self.clone(), warnings: Rc::new(WarningBudget::new()) }))
+    }
+}
+
+pub(crate) struct EdgeService<S> {
+    inner: S,
+    bounds: Edge,
+    warnings: Rc<WarningBudget>,
+}
+
+impl<S> Service<ServiceRequest> for EdgeService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse, Error = Error>,
+    S::Future: Unpin,
+{
+    type Response = ServiceResponse;
+    type Error = Error;
+    type Future = Answer<S::Future>;
+
+    forward_ready!(inner);
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let correlation = correlation::of(request.headers());
+        let uri = request.uri().clone();
+        let step = match self.bounds.check(request.head()) {
+            Ok(()) => Step::Handled(Correlated::new(correlation.clone(), self.inner.call(request))),
+            Err(problem) => Step::Refused(Some(request.into_response(HttpResponse::from_error(problem)))),
+        };
+        Answer { step, correlation, uri, started: Instant::now(), warnings: Rc::clone(&self.warnings) }
+    }
+}
+
+impl Edge {
+    fn check(&self, head: &RequestHead) -> Result<(), Problem> {
+        let url = head.uri.path().len() + head.uri.query().map_or(0, |query| query.len() + 1);
+        if url > self.url_bytes_max {
+            let detail = format!("the URL has {url} bytes; the bound is {}", self.url_bytes_max);
+            return Err(Problem::new(ErrorCode::UriTooLong, detail));
+        }
+        // As on the wire: `name: value\r\n`, after `GET <url> HTTP/1.1\r\n`.
+        let lines = head.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let bytes = lines.sum::<usize>() + head.method.as_str().len() + url + 12;
+        if bytes > self.head_bytes_max {
+            let detail = format!("the request head has {bytes} bytes; the bound is {}", self.head_bytes_max);
+            return Err(Problem::new(ErrorCode::HeadTooLarge, detail));
+        }
+        Ok(())
+    }
+}
+
+/// The answer to one request, while it is made.
+pub(crate) struct Answer<F> {
+    step: Step<F>,
+    correlation: CorrelationId,
+    /// Kept for the one case without a request at hand, a panic: two counters are cheaper than a clone of the path.
+    uri: Uri,
+    started: Instant,
+    warnings: Rc<WarningBudget>,
+}
+
+enum Step<F> {
+    Handled(Correlated<F>),
+    Refused(Option<ServiceResponse>),
+}
+
+impl<F> Future for Answer<F>
+where
+    F: Future<Output = Result<ServiceResponse, Error>> + Unpin,
+{
+    type Output = Result<ServiceResponse, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let polled = match &mut this.step {
+            Step::Refused(response) => Ok(Poll::Ready(Ok(response.take().expect("polled once")))),
+            // The state of a handler that panicked is dropped right after: nobody sees it half done.
+            Step::Handled(handled) => catch_unwind(AssertUnwindSafe(|| Pin::new(handled).poll(context))),
+        };
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(Ok(response))) => Poll::Ready(Ok(this.finish(response))),
+            Ok(Poll::Ready(Err(error))) => Poll::Ready(Err(this.bare(problem_of(&error)))),
+            // The hook of `telemetry` has logged it.
+            Err(_) => Poll::Ready(Err(this.bare(Problem::internal()))),
+        }
+    }
+}
+
+impl<F> Answer<F> {
+    fn finish(&self, response: ServiceResponse) -> ServiceResponse {
+        let status = response.status();
+        let failed = status.is_client_error() || status.is_server_error();
+        let mut response = if failed { self.as_problem(response) } else { response };
+        response.headers_mut().insert(X_CORRELATION_ID, header(&self.correlation));
+        self.log(&response, status);
+        response
+    }
+
+    /// Gives an error its body, unless the handler wrote one of its own.
+    fn as_problem(&self, response: ServiceResponse) -> ServiceResponse {
+        let (request, response) = response.into_parts();
+        let empty = matches!(response.body().size(), BodySize::None | BodySize::Sized(0));
+        let problem = match response.error() {
+            Some(error) => problem_of(error),
+            None if empty => Problem::of_status(response.status(), None),
+            None => return ServiceResponse::new(request, response),
+        };
+        let body = problem.render(self.uri.path(), self.correlation.as_str());
+        let mut response = response.set_body(BoxBody::new(body));
+        response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
+        ServiceResponse::new(request, response)
+    }
+
+    fn bare(&self, problem: Problem) -> Error {
+        let body = problem.render(self.uri.path(), self.correlation.as_str());
+        Bare { problem, correlation: self.correlation.clone(), body }.into()
+    }
+
+    /// Failures of ours at `warn`, all else at `debug`: a line per request is not free.
+    fn log(&self, response: &ServiceResponse, status: StatusCode) {
+        let request = response.request();
+        let latency_us = || u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let route = || request.match_pattern().unwrap_or_else(|| "none".to_owned());
+        let correlation_id = self.correlation.as_str();
+        if status.is_server_error() && self.warnings.take() {
+            let (route, latency_us, code) = (route(), latency_us(), status.as_u16());
+            tracing::warn!(
+                http.method = %request.method(), http.route = route, http.status = code, latency_us, correlation_id,
+                "answered {code} on {route}"
+            );
+        } else if tracing::enabled!(tracing::Level::DEBUG) {
+            let (route, latency_us, code) = (route(), latency_us(), status.as_u16());
+            tracing::debug!(
+                http.method = %request.method(), http.route = route, http.status = code, latency_us, correlation_id,
+                "answered {code} on {route}"
+            );
+        }
+    }
+}
+
+fn header(correlation: &CorrelationId) -> HeaderValue {
+    HeaderValue::from_str(correlation.as_str()).expect("a correlation id is visible ASCII")
+}
+
+/// The problem that an error is, or stands for when a library made it.
+fn problem_of(error: &Error) -> Problem {
+    if let Some(problem) = error.as_error::<Problem>() {
+        return problem.clone();
+    }
+    let status = error.as_response_error().status_code();
+    if status.is_server_error() {
+        tracing::error!(error = %error, "a request failed by a mistake of ours: {error}");
+    }
+    Problem::of_status(status, Some(error.to_string()))
+}
+
+/// A problem that never became a response inside: it has to write itself.
+#[derive(Debug)]
+struct Bare {
+    problem: Problem,
+    correlation: CorrelationId,
+    body: Vec<u8>,
+}
+
+impl fmt::Display for Bare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem.fmt(f)
+    }
+}
+
+impl ResponseError for Bare {
+    fn status_code(&self) -> StatusCode {
+        self.problem.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = self.problem.error_response();
+        response.headers_mut().insert(X_CORRELATION_ID, header(&self.correlation));
+        response.set_body(BoxBody::new(self.body.clone()))
+    }
+}
+
+/// At most so many warnings a second and worker, so that an outage does not drown its own cause.
+struct WarningBudget {
+    since: Cell<Instant>,
+    used: Cell<u32>,
+}
+
+impl WarningBudget {
+    const PER_SECOND: u32 = 10;
+
+    fn new() -> Self {
+        Self { since: Cell::new(Instant::now()), used: Cell::new(0) }
+    }
+
+    fn take(&self) -> bool {
+        if self.since.get().elapsed() >= Duration::from_secs(1) {
+            self.since.set(Instant::now());
+            self.used.set(0);
+        }
+        self.used.set(self.used.get() + 1);
+        self.used.get() <= Self::PER_SECOND
+    }
+}

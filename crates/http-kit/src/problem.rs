@@ -1,0 +1,259 @@
+//! Problem details, RFC 9457: the one form of every error, and the one place that knows statuses.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+use domain::{Coded, ErrorCode, FieldError};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+/// An error as a client sees it: `application/problem+json`.
+///
+/// A handler returns it, or any error that is [`Coded`], through `?`. The server adds `instance` and
+/// `correlation_id` when it writes the answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// What kind; status, type and title follow from it.
+    pub code: ErrorCode,
+    /// What went wrong this time, for a person.
+    pub detail: String,
+    /// The fields that are wrong.
+    pub errors: Vec<FieldError>,
+    /// How long to wait before the same request may succeed.
+    pub retry_after: Option<Duration>,
+}
+
+impl Problem {
+    /// A problem without fields.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    /// 422, naming one field: a JSON pointer into the body, or the name of a parameter or header.
+    pub fn field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidInput, "a field breaks its rule").and_field(pointer, detail)
+    }
+
+    /// Names one more field.
+    pub fn and_field(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        self.errors.push(FieldError::new(pointer, detail));
+        self
+    }
+
+    /// Says when to come again; a `Retry-After` header, in whole seconds and rounded up, says so too.
+    pub fn and_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        meaning(self.code).0
+    }
+
+    /// The last part of `type`, in kebab case, such as `lease-lost`.
+    pub fn kind(&self) -> &'static str {
+        meaning(self.code).1
+    }
+
+    /// What a library answered with, without a problem of ours.
+    pub(crate) fn of_status(status: StatusCode, detail: Option<String>) -> Self {
+        let code = match status.as_u16() {
+            401 => ErrorCode::Unauthenticated,
+            403 => ErrorCode::Forbidden,
+            404 => ErrorCode::NotFound,
+            405 => ErrorCode::MethodNotAllowed,
+            406 => ErrorCode::NotAcceptable,
+            408 => ErrorCode::RequestTimeout,
+            409 => ErrorCode::Conflict,
+            412 => ErrorCode::PreconditionFailed,
+            413 => ErrorCode::TooLarge,
+            414 => ErrorCode::UriTooLong,
+            415 => ErrorCode::UnsupportedMediaType,
+            422 => ErrorCode::InvalidInput,
+            429 => ErrorCode::RateLimited,
+            431 => ErrorCode::HeadTooLarge,
+            503 => ErrorCode::Unavailable,
+            400..=499 => ErrorCode::MalformedRequest,
+            _ => return Self::internal(),
+        };
+        let detail = detail.unwrap_or_else(|| meaning(code).2.to_lowercase());
+        Self::new(code, detail)
+    }
+
+    /// Our own mistake. What it was stands in the log, under the correlation id; a client is not told.
+    pub(crate) fn internal() -> Self {
+        Self::new(ErrorCode::Internal, "an error of ours; the log knows more under this correlation id")
+    }
+
+    /// The body of the answer.
+    pub(crate) fn render(&self, instance: &str, correlation: &str) -> Vec<u8> {
+        let page = Page { problem: self, instance, correlation };
+        serde_json::to_vec(&page).expect("strings and numbers are always JSON")
+    }
+}
+
+impl<E: Coded + 'static> From<E> for Problem {
+    fn from(error: E) -> Self {
+        if error.code() == ErrorCode::Internal {
+            let causes = causes(&error);
+            tracing::error!(error = causes, "a request failed by a mistake of ours: {causes}");
+            return Self::internal();
+        }
+        Self {
+            code: error.code(),
+            detail: error.to_string(),
+            errors: error.fields(),
+            retry_after: error.retry_after(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl Error for Problem {}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status()
+    }
+
+    /// The head alone: the edge writes the body, for it knows the path and the correlation id.
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::new(self.status());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+        if self.code == ErrorCode::Unauthenticated {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="sluice""#));
+        }
+        // A 503 without a time would be retried at once, by everybody.
+        let wait = self.retry_after.or((self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(SECOND));
+        if let Some(wait) = wait {
+            headers.insert(RETRY_AFTER, retry_after(wait));
+        }
+        response
+    }
+}
+
+/// A wait as the value of `Retry-After`: whole seconds, rounded up, so that nobody comes too early.
+pub fn retry_after(wait: Duration) -> HeaderValue {
+    HeaderValue::from(wait.as_millis().div_ceil(1000).max(1).min(u128::from(u32::MAX)) as u64)
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |&error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The members of a problem, in the order of RFC 9457.
+struct Page<'a> {
+    problem: &'a Problem,
+    instance: &'a str,
+    correlation: &'a str,
+}
+
+impl Serialize for Page<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (status, kind, title) = meaning(self.problem.code);
+        let mut page = serializer.serialize_struct("Problem", 7)?;
+        page.serialize_field("type", &format_args!("https://sluice.dev/problems/{kind}"))?;
+        page.serialize_field("title", title)?;
+        page.serialize_field("status", &status.as_u16())?;
+        page.serialize_field("detail", &self.problem.detail)?;
+        page.serialize_field("instance", self.instance)?;
+        page.serialize_field("correlation_id", self.correlation)?;
+        if !self.problem.errors.is_empty() {
+            page.serialize_field("errors", &Fields(&self.problem.errors))?;
+        }
+        page.end()
+    }
+}
+
+struct Fields<'a>(&'a [FieldError]);
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Item<'a> {
+            pointer: &'a str,
+            detail: &'a str,
+        }
+        serializer
+            .collect_seq(self.0.iter().map(|field| Item { pointer: &field.pointer, detail: &field.detail }))
+    }
+}
+
+/// Status, last part of `type`, and title of each code.
+fn meaning(code: ErrorCode) -> (StatusCode, &'static str, &'static str) {
+    use StatusCode as S;
+    match code {
+        ErrorCode::MalformedRequest => (S::BAD_REQUEST, "malformed-request", "Malformed request"),
+        ErrorCode::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "Unauthenticated"),
+        ErrorCode::Forbidden => (S::FORBIDDEN, "forbidden", "Forbidden"),
+        ErrorCode::NotFound => (S::NOT_FOUND, "not-found", "Not found"),
+        ErrorCode::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
+        ErrorCode::NotAcceptable => (S::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable"),
+        ErrorCode::RequestTimeout => (S::REQUEST_TIMEOUT, "request-timeout", "Request timeout"),
+        ErrorCode::Conflict => (S::CONFLICT, "conflict", "Conflict"),
+        ErrorCode::LeaseLost => (S::CONFLICT, "lease-lost", "Lease lost"),
+        ErrorCode::AlreadyExists => (S::CONFLICT, "already-exists", "Already exists"),
+        ErrorCode::Finished => (S::CONFLICT, "finished", "Finished"),
+        ErrorCode::FillLost => (S::CONFLICT, "fill-lost", "Fill lease lost"),
+        ErrorCode::PreconditionFailed => {
+            (S::PRECONDITION_FAILED, "precondition-failed", "Precondition failed")
+        }
+        ErrorCode::TooLarge => (S::PAYLOAD_TOO_LARGE, "too-large", "Too large"),
+        ErrorCode::UriTooLong => (S::URI_TOO_LONG, "uri-too-long", "URL too long"),
+        ErrorCode::UnsupportedMediaType => {
+            (S::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type")
+        }
+        ErrorCode::InvalidInput => (S::UNPROCESSABLE_ENTITY, "invalid-input", "Invalid input"),
+        ErrorCode::IdempotencyMismatch => {
+            (S::UNPROCESSABLE_ENTITY, "idempotency-mismatch", "Idempotency key used with another body")
+        }
+        ErrorCode::RateLimited => (S::TOO_MANY_REQUESTS, "rate-limited", "Rate limited"),
+        ErrorCode::HeadTooLarge => {
+            (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "Request head too large")
+        }
+        ErrorCode::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+        ErrorCode::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Unavailable"),
+        ErrorCode::OutcomeUnknown => (S::SERVICE_UNAVAILABLE, "outcome-unknown", "Outcome unknown"),
+        ErrorCode::Full => (S::SERVICE_UNAVAILABLE, "full", "Full"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_rounded_up_and_never_zero() {
+        for (millis, seconds) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (59_999, "60")] {
+            assert_eq!(retry_after(Duration::from_millis(millis)), seconds, "{millis} ms");
+        }
+    }
+
+    #[test]
+    fn a_problem_has_the_members_of_rfc_9457_and_names_its_fields() {
+        let problem = Problem::field("/tasks/3/priority", "0 to 9");
+        let page: serde_json::Value = serde_json::from_slice(&problem.render("/v1/x", "c-1")).unwrap();
+        assert_eq!(
+            page,
+            serde_json::json!({
+                "type": "https://sluice.dev/problems/invalid-input", "title": "Invalid input", "status": 422,
+                "detail": "a field breaks its rule", "instance": "/v1/x", "correlation_id": "c-1",
+                "errors": [{"pointer": "/tasks/3/priority", "detail": "0 to 9"}],
+            })
+        );
+    }
+}

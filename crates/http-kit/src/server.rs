@@ -1,0 +1,281 @@
+//! One HTTP server: bounds, workers, the common endpoints, and a stop that finishes what was begun.
+
+use crate::authenticator::Authenticator;
+use crate::body::{BodyLimit, BodyTimeout};
+use crate::edge::Edge;
+use crate::health::{self, AskDetail, AskReadiness, Health, Readiness};
+use crate::openapi::{self, Description};
+use crate::problem::Problem;
+use actix_web::web::{self, Data};
+use actix_web::{App, HttpResponse, HttpServer};
+use domain::ErrorCode;
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
+use std::thread::available_parallelism;
+use std::time::Duration;
+use tokio::net::TcpSocket;
+use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+
+/// `[http]` in `sluice.toml`, `SLUICE__HTTP__*` in the environment; each service also has a `bind` of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Threads that serve requests; 0 (default) is one for each core.
+    pub workers: usize,
+    /// Connections open at once, over all workers; more wait to be accepted. Default 20,000.
+    pub connections_max: NonZeroUsize,
+    /// Connections that wait to be accepted. Default 1024.
+    pub backlog: u32,
+    /// A request head, in bytes; beyond it 431. Default 16,384.
+    pub head_bytes_max: usize,
+    /// A URL, in bytes; beyond it 414. Default 8192.
+    pub url_bytes_max: usize,
+    /// A body on a route without a bound of its own, in bytes; beyond it 413. Default 262,144.
+    pub body_bytes_max: usize,
+    /// How long a new connection may take for its first request head, in milliseconds. Default 5000.
+    pub head_timeout_ms: u64,
+    /// How long a body may take to arrive, in milliseconds; after it 408. Default 30,000.
+    pub body_timeout_ms: u64,
+    /// How long a connection may idle between requests, in milliseconds. Default 75,000.
+    pub keep_alive_ms: u64,
+    /// How long requests in flight may take once the service stops, in milliseconds. Default 10,000.
+    pub grace_ms: u64,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            connections_max: NonZeroUsize::new(20_000).expect("not zero"),
+            backlog: 1024,
+            head_bytes_max: 16 * 1024,
+            url_bytes_max: 8 * 1024,
+            body_bytes_max: 256 * 1024,
+            head_timeout_ms: 5_000,
+            body_timeout_ms: 30_000,
+            keep_alive_ms: 75_000,
+            grace_ms: 10_000,
+        }
+    }
+}
+
+impl HttpConfig {
+    /// Threads that serve requests.
+    pub fn worker_threads(&self) -> usize {
+        if self.workers == 0 { available_parallelism().map_or(1, NonZeroUsize::get) } else { self.workers }
+    }
+}
+
+/// The server could not start or broke down.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The server ended by itself.
+    #[error("the server broke down")]
+    Broken(#[source] io::Error),
+}
+
+/// A server that listens already and serves once it is [`run`](Self::run).
+///
+/// ```no_run
+/// # use http_kit::{Authenticator, AuthConfig, HttpConfig, Problem, Readiness, Server};
+/// # use actix_web::{HttpResponse, web};
+/// # #[derive(utoipa::OpenApi)] #[openapi()] struct Api;
+/// # async fn run(stop: tokio_util::sync::CancellationToken) -> Result<(), Box<dyn std::error::Error>> {
+/// let bind = "127.0.0.1:5241".parse()?;
+/// let auth = Authenticator::new(&AuthConfig::default(), bind)?;
+/// Server::bind("cache-api", bind, HttpConfig::default(), auth)?
+///     .readiness(|| async { Readiness::Ready })
+///     .openapi(<Api as utoipa::OpenApi>::openapi())
+///     .run(|routes| { routes.route("/v1/hello", web::get().to(HttpResponse::NoContent)); }, stop)
+///     .await?;
+/// # Ok(()) }
+/// ```
+pub struct Server {
+    service: &'static str,
+    listener: TcpListener,
+    config: HttpConfig,
+    auth: Authenticator,
+    ask_readiness: AskReadiness,
+    ask_detail: AskDetail,
+    before_stop: Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>,
+    openapi: OpenApi,
+    half_closed: bool,
+    write_buffer_bytes: Option<usize>,
+}
+
+impl Server {
+    /// Listens on `bind`; port 0 takes any free port. Called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`]: the address is taken, or not ours.
+    pub fn bind(
+        service: &'static str,
+        bind: SocketAddr,
+        config: HttpConfig,
+        auth: Authenticator,
+    ) -> Result<Self, ServeError> {
+        let listener =
+            listen(bind, config.backlog).map_err(|cause| ServeError::Bind { address: bind, cause })?;
+        Ok(Self {
+            service,
+            listener,
+            config,
+            auth,
+            ask_readiness: Box::new(|| Box::pin(async { Readiness::Ready })),
+            ask_detail: Box::new(|| Box::pin(async { serde_json::Value::Null })),
+            before_stop: Box::new(|| Box::pin(async {})),
+            openapi: OpenApi::default(),
+            half_closed: true,
+            write_buffer_bytes: None,
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// What `/health/ready` asks, at most about once a second.
+    pub fn readiness<F>(mut self, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Readiness> + Send + 'static,
+    {
+        self.ask_readiness = Box::new(move || Box::pin(ask()));
+        self
+    }
+
+    /// What `/health` shows under `checks`.
+    pub fn health<F>(mut self, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = serde_json::Value> + Send + 'static,
+    {
+        self.ask_detail = Box::new(move || Box::pin(ask()));
+        self
+    }
+
+    /// What `/openapi.json` and `/docs` show; the key, the problems and the common endpoints are added.
+    pub fn openapi(mut self, document: OpenApi) -> Self {
+        self.openapi = document;
+        self
+    }
+
+    /// Whether an answer goes on when the client has closed its half of the connection. Default true; a server of
+    /// streams says false, else it would write to clients that are gone.
+    pub fn half_closed(mut self, allowed: bool) -> Self {
+        self.half_closed = allowed;
+        self
+    }
+
+    /// How much of an answer is buffered per connection, in bytes. Default 32 KiB; a server of streams wants less.
+    pub fn write_buffer_bytes(mut self, bytes: NonZeroUsize) -> Self {
+        self.write_buffer_bytes = Some(bytes.get());
+        self
+    }
+
+    /// Runs once when the service stops, before the server does, within the grace time: to end what would never end by
+    /// itself, such as streams. Until it returns, requests are still accepted, and `/health/ready` says 503.
+    pub fn before_stop<F>(mut self, act: impl FnOnce() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.before_stop = Box::new(move || Box::pin(act()));
+        self
+    }
+
+    /// Serves until `stop`, then accepts nothing more, lets requests in flight finish within the grace time, and ends.
+    ///
+    /// `routes` is called once on each worker's thread.
+    ///
+    /// # Errors
+    /// [`ServeError::Broken`]: the server ended by itself.
+    pub async fn run<R>(self, routes: R, stop: CancellationToken) -> Result<(), ServeError>
+    where
+        R: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    {
+        let Self { service, listener, config, auth, before_stop, half_closed, write_buffer_bytes, .. } = self;
+        let health = Data::new(Health::new(service, self.ask_readiness, self.ask_detail));
+        let description = Data::new(Description::new(&self.openapi));
+        let address = listener.local_addr().map_err(ServeError::Broken)?;
+        let workers = config.worker_threads();
+        let app = {
+            let (health, auth, config) = (health.clone(), auth.clone(), config.clone());
+            move || {
+                let edge =
+                    Edge { head_bytes_max: config.head_bytes_max, url_bytes_max: config.url_bytes_max };
+                App::new()
+                    .app_data(auth.clone())
+                    .app_data(BodyLimit::new("request", config.body_bytes_max))
+                    .app_data(BodyTimeout(Duration::from_millis(config.body_timeout_ms)))
+                    .app_data(health.clone())
+                    .app_data(description.clone())
+                    .configure(health::routes)
+                    .configure(openapi::routes)
+                    .configure(|services| routes(services))
+                    .default_service(web::to(no_route))
+                    .wrap(edge)
+            }
+        };
+        let mut server = HttpServer::new(app)
+            .workers(workers)
+            .max_connections(config.connections_max.get().div_ceil(workers))
+            .client_request_timeout(Duration::from_millis(config.head_timeout_ms))
+            .keep_alive(Duration::from_millis(config.keep_alive_ms))
+            .tcp_nodelay(true)
+            .h1_allow_half_closed(half_closed)
+            .shutdown_timeout(config.grace_ms.div_ceil(1000))
+            .disable_signals();
+        if let Some(bytes) = write_buffer_bytes {
+            server = server.h1_write_buffer_size(bytes);
+        }
+        let server = server.listen(listener).map_err(ServeError::Broken)?.run();
+        let handle = server.handle();
+        tracing::info!(http.address = %address, http.workers = workers, "{service} listens on {address}");
+
+        let stopping = async {
+            stop.cancelled().await;
+            health.stopping.store(true, Ordering::Relaxed);
+            let grace = Duration::from_millis(config.grace_ms);
+            if tokio::time::timeout(grace, before_stop()).await.is_err() {
+                tracing::warn!("{service} stops although what it had to end first has not ended");
+            }
+            handle.stop(true).await;
+            std::future::pending::<()>().await
+        };
+        tokio::select! { // The server alone says when all is over; the others may be dropped at any time.
+            ended = server => ended.map_err(ServeError::Broken)?,
+            () = stopping => {}
+            () = auth.keep_fresh() => {}
+        }
+        tracing::info!("{service} has stopped");
+        Ok(())
+    }
+}
+
+async fn no_route() -> Result<HttpResponse, Problem> {
+    Err(Problem::new(ErrorCode::NotFound, "there is nothing at this path"))
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait until the last connections of the old process are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)?.into_std()
+}
