@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     failures: HashMap<Option<IpAddr>, Failures>,
+    /// When the table was last searched for what is over: once a second is enough, also in a flood.
+    swept: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +24,9 @@ struct Failures {
 impl Throttle {
     /// Counts a failure, and says how long the address has to wait when it had too many.
     pub(crate) fn failed(&mut self, address: Option<IpAddr>, now: Instant) -> Option<Duration> {
-        if self.failures.len() >= ADDRESSES_MAX {
+        let due = self.swept.is_none_or(|swept| now.duration_since(swept) >= Duration::from_secs(1));
+        if due && self.failures.len() >= ADDRESSES_MAX {
+            self.swept = Some(now);
             self.failures.retain(|_, failures| now.duration_since(failures.since) < WINDOW);
         }
         let address = address.map(network).filter(|address| {
