@@ -1,0 +1,226 @@
+//! All queues of one Redis, as one process sees them.
+
+use crate::error::EnqueueError;
+use crate::queue::Queue;
+use crate::retry::Backoff;
+use crate::{keys, scripts};
+use domain::QueueName;
+use rand::RngExt;
+use redis_core::{Arg, Redis, RedisError, Reply};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What holds for all queues of a process.
+#[derive(Clone, Debug)]
+pub struct QueuesOptions {
+    /// The most queues there may be.
+    pub max_queues: usize,
+    /// How many bytes all queues together may hold, as far as [`Queues::tend`] keeps count; no bound when `None`.
+    pub max_bytes: Option<u64>,
+    /// The backoff of tasks that have none of their own.
+    pub backoff: Backoff,
+    /// How long the outcome of a cancelled task can be read.
+    pub keep: Duration,
+}
+
+impl Default for QueuesOptions {
+    fn default() -> Self {
+        Self {
+            max_queues: 1000,
+            max_bytes: None,
+            backoff: Backoff::default(),
+            keep: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// All queues of one Redis. Cheap to clone; one per process, or per test.
+#[derive(Clone, Debug)]
+pub struct Queues(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    redis: Redis,
+    options: QueuesOptions,
+    /// Queues that this process has seen registered.
+    known: Mutex<HashSet<QueueName>>,
+    /// Bytes that the queues may still take, by the last count; negative before there was one.
+    left: AtomicI64,
+    /// Lease calls in flight: they outlive a caller that goes away, and give back what nobody takes.
+    calls: TaskTracker,
+}
+
+impl Queues {
+    /// The queues of this Redis. No round trip.
+    pub fn new(redis: Redis, options: QueuesOptions) -> Self {
+        Self(Arc::new(Inner {
+            redis,
+            options,
+            known: Mutex::default(),
+            left: AtomicI64::new(-1),
+            calls: TaskTracker::new(),
+        }))
+    }
+
+    /// One queue. No round trip; it comes into being with its first task.
+    pub fn of(&self, name: &QueueName) -> Queue {
+        Queue::new(self.clone(), name.clone())
+    }
+
+    /// Every queue that ever had a task, sorted by name.
+    ///
+    /// One round trip, O(queues).
+    ///
+    /// # Errors
+    /// Redis does not answer.
+    pub async fn list(&self) -> Result<Vec<QueueName>, RedisError> {
+        let names =
+            self.redis().command("HKEYS", &keys::queues(self.redis()), Vec::new()).await?.into_array()?;
+        let mut queues = Vec::with_capacity(names.len());
+        for name in names {
+            let name = name.into_string()?;
+            queues.push(name.parse().map_err(|_| RedisError::Protocol(format!("a queue called {name}")))?);
+        }
+        queues.sort();
+        Ok(queues)
+    }
+
+    /// Makes a queue known before it has a task. [`Queue::enqueue`] does so by itself.
+    ///
+    /// One round trip the first time in this process, then none.
+    ///
+    /// # Errors
+    /// [`EnqueueError::TooManyQueues`]; Redis does not answer.
+    pub async fn register(&self, name: &QueueName) -> Result<(), EnqueueError> {
+        if self.known().contains(name) {
+            return Ok(());
+        }
+        let most = self.0.options.max_queues;
+        let args = vec![Arg::from(name.as_str().to_owned()), Arg::from(most)];
+        let answer = self.redis().run(&scripts::REGISTER, &[keys::queues(self.redis())], args).await?;
+        if answer.word() != "ok" {
+            return Err(EnqueueError::TooManyQueues(most));
+        }
+        self.known().insert(name.clone());
+        Ok(())
+    }
+
+    /// The node's timer: runs [`Queue::tick`] on every queue, at the moment when the next thing is due, at the latest
+    /// after a second. One of these per process suffices; any number of them agree.
+    ///
+    /// So liveness never rests on a message: due tasks, lost leases, expiries and old outcomes are seen to within a
+    /// second though every publish were lost. Also counts the bytes that the queues hold, for `max_bytes`.
+    /// One round trip a queue and second when nothing happens. Returns when `stop` fires.
+    pub async fn tend(&self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let next = match self.tick_all().await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::debug!(error = %error, "could not tend the queues: {error}");
+                    LONGEST_PAUSE
+                }
+            };
+            // Jittered, so that the nodes do not all come at once.
+            let pause =
+                next.max(SHORTEST_PAUSE).min(LONGEST_PAUSE.mul_f64(rand::rng().random_range(0.8..1.0)));
+            tokio::select! { // Both may be dropped: neither has touched Redis.
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Waits until no lease call of this process is in flight, so that none strands tasks at a shutdown.
+    pub async fn close(&self) {
+        self.0.calls.close();
+        self.0.calls.wait().await;
+    }
+
+    /// One tick of every queue; answers when the next is due.
+    async fn tick_all(&self) -> Result<Duration, RedisError> {
+        let queues = self.list().await?;
+        self.register_lost(&queues).await;
+        let (mut next, mut bytes) = (LONGEST_PAUSE, 0_i64);
+        for name in queues {
+            let ticked = self.of(&name).tick().await?;
+            next = ticked.next.map_or(next, |due| due.min(next));
+            bytes = bytes.saturating_add(i64::try_from(ticked.bytes).unwrap_or(i64::MAX));
+        }
+        if let Some(most) = self.0.options.max_bytes {
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            self.0.left.store(most.saturating_sub(bytes).max(0), Ordering::Relaxed);
+        }
+        Ok(next)
+    }
+
+    /// A Redis that came back empty does not know our queues any more, though we use them.
+    async fn register_lost(&self, listed: &[QueueName]) {
+        let lost: Vec<_> =
+            self.known().iter().filter(|name| listed.binary_search(name).is_err()).cloned().collect();
+        for name in lost {
+            self.known().remove(&name);
+            if let Err(error) = self.register(&name).await {
+                tracing::debug!(queue.name = %name, "could not register {name} again: {error}");
+            }
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashSet<QueueName>> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn redis(&self) -> &Redis {
+        &self.0.redis
+    }
+
+    pub(crate) fn options(&self) -> &QueuesOptions {
+        &self.0.options
+    }
+
+    pub(crate) fn calls(&self) -> &TaskTracker {
+        &self.0.calls
+    }
+
+    /// Bytes that the queues may still take, as an argument of the enqueue scripts: empty for no bound.
+    pub(crate) fn left(&self) -> Arg {
+        match self.0.left.load(Ordering::Relaxed) {
+            ..0 => Arg::from(""),
+            left => Arg::from(left),
+        }
+    }
+}
+
+/// What a tick answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticked {
+    /// How long until the next thing is due; zero when there may be more at once.
+    pub next: Option<Duration>,
+    /// Bytes that the queue holds: payloads, records, results, outcomes, keys, with what Redis adds to each.
+    pub bytes: u64,
+}
+
+impl Ticked {
+    pub(crate) fn from_reply(reply: Reply) -> Result<Self, RedisError> {
+        let [next, bytes] = reply.into_elements()?;
+        Ok(Self { next: pause(&next)?, bytes: u64::try_from(bytes.into_int()?).unwrap_or(0) })
+    }
+}
+
+/// Milliseconds, or nothing as empty text.
+pub(crate) fn pause(reply: &Reply) -> Result<Option<Duration>, RedisError> {
+    match reply.word() {
+        "" => Ok(None),
+        text => match text.parse() {
+            Ok(millis) => Ok(Some(Duration::from_millis(millis))),
+            Err(_) => Err(RedisError::Protocol(format!("{text} instead of milliseconds"))),
+        },
+    }
+}
+
+/// However little there is to do, each queue is looked at this often.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
