@@ -89,7 +89,30 @@ pub struct Update {
 
 /// `POST …/updates`: one update, or an array of 1 to 100 that are applied all or not at all.
 #[derive(Clone, Debug)]
-pub struct Updates(pub Vec<Update>);
+pub enum Updates {
+    /// A single one.
+    One(Box<Update>),
+    /// An array.
+    Many(Vec<Update>),
+}
+
+impl Updates {
+    /// All of them, in order.
+    pub fn as_slice(&self) -> &[Update] {
+        match self {
+            Self::One(update) => std::slice::from_ref(update),
+            Self::Many(updates) => updates,
+        }
+    }
+
+    /// The JSON pointer to one of them: empty for a single one.
+    pub fn pointer(&self, index: usize) -> String {
+        match self {
+            Self::One(_) => String::new(),
+            Self::Many(_) => format!("/{index}"),
+        }
+    }
+}
 
 // By hand instead of `untagged`, which would say "did not match any variant" instead of naming the field.
 impl<'de> Deserialize<'de> for Updates {
@@ -103,11 +126,11 @@ impl<'de> Deserialize<'de> for Updates {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Updates, A::Error> {
-                Ok(Updates(vec![Update::deserialize(MapAccessDeserializer::new(map))?]))
+                Ok(Updates::One(Box::new(Update::deserialize(MapAccessDeserializer::new(map))?)))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Updates, A::Error> {
-                Ok(Updates(Vec::deserialize(SeqAccessDeserializer::new(seq))?))
+                Ok(Updates::Many(Vec::deserialize(SeqAccessDeserializer::new(seq))?))
             }
         }
         deserializer.deserialize_any(OneOrMany)
@@ -221,9 +244,9 @@ mod tests {
     #[test]
     fn updates_are_one_or_an_array_and_a_wrong_field_is_named() {
         let one: Updates = serde_json::from_str(r#"{"step":"load","data":{"n": 1.50}}"#).unwrap();
-        assert_eq!(one.0[0].data.as_ref().unwrap().get(), r#"{"n": 1.50}"#);
+        assert_eq!(one.as_slice()[0].data.as_ref().unwrap().get(), r#"{"n": 1.50}"#);
         let many: Updates = serde_json::from_str(r#"[{"percent":1},{"message":"x"}]"#).unwrap();
-        assert_eq!(many.0.len(), 2);
+        assert_eq!(many.as_slice().len(), 2);
         for (wrong, says) in [
             (r#"[{"percent":"1"}]"#, "expected f64"),
             (r#"{"percentage":1}"#, "unknown field `percentage`"),
