@@ -8,7 +8,7 @@ use crate::{Arg, RedisError, Reply};
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::ClientLike;
+use fred::interfaces::{ClientLike, KeysInterface};
 use fred::types::config::{Config, Options, ReconnectPolicy, TcpConfig, UnresponsiveConfig};
 use fred::types::{Builder, ClientState, ClusterHash, CustomCommand, RespVersion, Value};
 use rand::RngExt;
@@ -74,6 +74,14 @@ impl Connection {
             Ok(frame) => Reply::from_frame(frame).ok(),
             Err(error) => Err(sort(&error)),
         }
+    }
+
+    /// `GET`, as the client's own command: it waits for what the same task sends next, and both leave in one write. A
+    /// command that the client does not know by itself is flushed at once, each with a system call of its own.
+    pub(crate) async fn get(&self, key: &Bytes) -> Result<Option<Bytes>, RedisError> {
+        self.refuse_while_down()?;
+        let _counted = InFlight::on(&self.in_flight);
+        self.client.get(fred::types::Key::from(key.clone())).await.map_err(|error| sort(&error))
     }
 
     /// Says `Unavailable` at once when the connection has been down for longer than a blink, rather than letting

@@ -126,6 +126,16 @@ impl Redis {
         self.send(name, Some(key.as_bytes()), all, None).await
     }
 
+    /// `GET`: the bytes under a key. One round trip; none when a script is sent by the same task in the same moment
+    /// (`join!`, this first): then both leave in one write, and the answers come together.
+    ///
+    /// # Errors
+    /// As [`Redis::run`].
+    pub async fn get(&self, key: &Key) -> Result<Option<Bytes>, RedisError> {
+        self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
+        self.inner.pool.connection()?.get(&key.0).await
+    }
+
     /// Asks whether Redis is there. One round trip.
     ///
     /// # Errors

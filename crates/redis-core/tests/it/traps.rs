@@ -183,3 +183,22 @@ async fn a_connection_whose_runtime_has_ended_is_made_again() {
     assert!(ended.join().unwrap());
     assert!(redis.ping(LONG).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_get_and_a_script_that_are_sent_together_leave_in_one_write() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::to(&server).await;
+    let redis = Redis::connect(&RedisConfig::at(proxy.url()));
+    let key = counter(&redis);
+    redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap();
+
+    for round in 1..50 {
+        let both = async {
+            tokio::join! { biased; redis.get(&key), redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]) }
+        };
+        let ((got, ran), trips) = proxy.round_trips_of(Box::pin(both)).await;
+        assert_eq!(got.unwrap().unwrap(), round.to_string(), "asked first, answered first");
+        assert_eq!((ran, trips), (Ok(Reply::Int(round + 1)), 1));
+    }
+    assert_eq!(redis.get(&redis.key("{t}:nothing")).await, Ok(None));
+}
