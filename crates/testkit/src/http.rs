@@ -84,8 +84,9 @@ impl Client {
 
 /// Requires a problem answer as every service must give it, and returns its JSON.
 ///
-/// That is: this status, `application/problem+json`, an absolute `type`, `title`, the status again, the
-/// correlation id of the header, and, when `field` is given, an entry of `errors` whose `pointer` it is.
+/// That is: this status, `application/problem+json`, an absolute `type`, `title`, the status again, `detail`,
+/// the path as `instance`, the correlation id of the header, and, when `field` is given, an entry of `errors`
+/// whose `pointer` it is.
 ///
 /// # Panics
 /// When the answer is another one; the message holds its body.
@@ -135,6 +136,9 @@ fn complaint(
     if !text("type").starts_with("https://") || text("title").is_empty() || problem["status"] != status {
         return Some("type, title or status is missing or wrong".to_owned());
     }
+    if text("detail").is_empty() || !text("instance").starts_with('/') {
+        return Some("detail or instance is missing".to_owned());
+    }
     if correlation.is_empty() || text("correlation_id") != correlation {
         return Some(format!("the correlation id of the header is {correlation:?}"));
     }
@@ -149,7 +153,7 @@ mod tests {
     fn a_problem_that_lacks_something_is_reported() {
         let good = serde_json::json!({
             "type": "https://sluice.dev/problems/invalid-input", "title": "Invalid input", "status": 422,
-            "correlation_id": "c", "errors": [{"pointer": "/payload", "detail": "too large"}],
+            "detail": "a field breaks its rule", "instance": "/v1/x", "correlation_id": "c", "errors": [{"pointer": "/payload", "detail": "too large"}],
         });
         let ask = |problem: &Value, status: u16, media_type: &str, correlation: &str, field| {
             let actual = StatusCode::UNPROCESSABLE_ENTITY;
@@ -163,7 +167,7 @@ mod tests {
         assert!(ask(&good, 422, "application/json", "c", None).is_some(), "another media type");
         assert!(ask(&good, 422, kind, "", None).is_some(), "no header");
         assert!(ask(&good, 422, kind, "c", Some("/priority")).is_some(), "another field");
-        for member in ["type", "title", "status", "correlation_id"] {
+        for member in ["type", "title", "status", "detail", "instance", "correlation_id"] {
             let mut bad = good.clone();
             bad[member] = Value::Null;
             assert!(ask(&bad, 422, kind, "c", None).is_some(), "no {member}");
