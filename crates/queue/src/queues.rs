@@ -89,6 +89,25 @@ impl Queues {
         Ok(queues)
     }
 
+    /// Whether there is such a queue: it ever had a task, or was made known.
+    ///
+    /// No round trip when this process has used it, else one, O(1).
+    ///
+    /// # Errors
+    /// Redis does not answer.
+    pub async fn exists(&self, name: &QueueName) -> Result<bool, RedisError> {
+        if self.known().contains(name) {
+            return Ok(true);
+        }
+        let field = vec![Arg::from(name.as_str().to_owned())];
+        let found =
+            self.redis().command("HEXISTS", &keys::queues(self.redis()), field).await?.into_int()? == 1;
+        if found {
+            self.known().insert(name.clone());
+        }
+        Ok(found)
+    }
+
     /// Makes a queue known before it has a task. [`Queue::enqueue`] does so by itself.
     ///
     /// One round trip the first time in this process, then none.
