@@ -65,7 +65,7 @@ where
         let uri = request.uri().clone();
         let step = match self.bounds.check(request.head()) {
             Ok(()) => Step::Handled(Correlated::new(correlation.clone(), self.inner.call(request))),
-            Err(problem) => Step::Refused(Some(request.into_response(HttpResponse::from_error(problem)))),
+            Err(problem) => Step::Refused(Some(request.error_response(problem))),
         };
         Answer { step, correlation, uri, started: Instant::now(), warnings: Rc::clone(&self.warnings) }
     }

@@ -67,7 +67,12 @@ impl Default for HttpConfig {
 impl HttpConfig {
     /// Threads that serve requests.
     pub fn worker_threads(&self) -> usize {
-        if self.workers == 0 { available_parallelism().map_or(1, NonZeroUsize::get) } else { self.workers }
+        let wanted = if self.workers == 0 {
+            available_parallelism().map_or(1, NonZeroUsize::get)
+        } else {
+            self.workers
+        };
+        wanted.min(WORKERS_MAX)
     }
 }
 
@@ -209,49 +214,26 @@ impl Server {
     where
         R: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
-        let Self { service, listener, config, auth, before_stop, half_closed, write_buffer_bytes, .. } = self;
+        let Self { service, listener, config, auth, before_stop, .. } = self;
         let health = Data::new(Health::new(service, self.ask_readiness, self.ask_detail));
-        let description = Data::new(Description::new(&self.openapi));
-        let address = listener.local_addr().map_err(ServeError::Broken)?;
-        let workers = config.worker_threads();
-        let app = {
-            let (health, auth, config) = (health.clone(), auth.clone(), config.clone());
-            move || {
-                let edge =
-                    Edge { head_bytes_max: config.head_bytes_max, url_bytes_max: config.url_bytes_max };
-                App::new()
-                    .app_data(auth.clone())
-                    .app_data(BodyLimit::new("request", config.body_bytes_max))
-                    .app_data(BodyTimeout(Duration::from_millis(config.body_timeout_ms)))
-                    .app_data(health.clone())
-                    .app_data(description.clone())
-                    .configure(health::routes)
-                    .configure(openapi::routes)
-                    .configure(|services| routes(services))
-                    .default_service(web::to(no_route))
-                    .wrap(edge)
-            }
+        let common = Common {
+            auth: auth.clone(),
+            health: health.clone(),
+            description: Data::new(Description::new(&self.openapi)),
+            config: config.clone(),
         };
-        let mut server = HttpServer::new(app)
-            .workers(workers)
-            .max_connections(config.connections_max.get().div_ceil(workers))
-            .client_request_timeout(Duration::from_millis(config.head_timeout_ms))
-            .keep_alive(Duration::from_millis(config.keep_alive_ms))
-            .tcp_nodelay(true)
-            .h1_allow_half_closed(half_closed)
-            .shutdown_timeout(config.grace_ms.div_ceil(1000))
-            .disable_signals();
-        if let Some(bytes) = write_buffer_bytes {
-            server = server.h1_write_buffer_size(bytes);
-        }
-        let server = server.listen(listener).map_err(ServeError::Broken)?.run();
+        let (address, workers) =
+            (listener.local_addr().map_err(ServeError::Broken)?, config.worker_threads());
+        let grace = Duration::from_millis(config.grace_ms);
+        let transport =
+            Transport { config, half_closed: self.half_closed, write_buffer_bytes: self.write_buffer_bytes };
+        let server = transport.serve(listener, common, routes).map_err(ServeError::Broken)?;
         let handle = server.handle();
         tracing::info!(http.address = %address, http.workers = workers, "{service} listens on {address}");
 
         let stopping = async {
             stop.cancelled().await;
             health.stopping.store(true, Ordering::Relaxed);
-            let grace = Duration::from_millis(config.grace_ms);
             if tokio::time::timeout(grace, before_stop()).await.is_err() {
                 tracing::warn!("{service} stops although what it had to end first has not ended");
             }
@@ -267,6 +249,71 @@ impl Server {
         Ok(())
     }
 }
+
+/// What every route may need, whatever the service.
+#[derive(Clone)]
+struct Common {
+    auth: Authenticator,
+    health: Data<Health>,
+    description: Data<Description>,
+    config: HttpConfig,
+}
+
+impl Common {
+    fn install(&self, services: &mut web::ServiceConfig) {
+        services
+            .app_data(self.auth.clone())
+            .app_data(BodyLimit::new("request", self.config.body_bytes_max))
+            .app_data(BodyTimeout(Duration::from_millis(self.config.body_timeout_ms)))
+            .app_data(self.health.clone())
+            .app_data(self.description.clone())
+            .configure(health::routes)
+            .configure(openapi::routes);
+    }
+}
+
+/// How bytes come and go.
+struct Transport {
+    config: HttpConfig,
+    half_closed: bool,
+    write_buffer_bytes: Option<usize>,
+}
+
+impl Transport {
+    /// Not async: what actix builds on the way may not cross an `.await` of a future that is sent to another thread.
+    fn serve<R>(&self, listener: TcpListener, common: Common, routes: R) -> io::Result<actix_web::dev::Server>
+    where
+        R: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    {
+        let Self { config, half_closed, write_buffer_bytes } = self;
+        let workers = config.worker_threads();
+        let edge = Edge { head_bytes_max: config.head_bytes_max, url_bytes_max: config.url_bytes_max };
+        let server = HttpServer::new(move || {
+            App::new()
+                .configure(|services| common.install(services))
+                .configure(&routes)
+                .default_service(web::to(no_route))
+                .wrap(edge.clone())
+        });
+        let server = match *write_buffer_bytes {
+            Some(bytes) => server.h1_write_buffer_size(bytes),
+            None => server,
+        };
+        let server = server
+            .workers(workers)
+            .max_connections(config.connections_max.get().div_ceil(workers))
+            .client_request_timeout(Duration::from_millis(config.head_timeout_ms))
+            .keep_alive(Duration::from_millis(config.keep_alive_ms))
+            .tcp_nodelay(true)
+            .h1_allow_half_closed(*half_closed)
+            .shutdown_timeout(config.grace_ms.div_ceil(1000))
+            .disable_signals();
+        Ok(server.listen(listener)?.run())
+    }
+}
+
+/// More are refused by actix with a panic.
+const WORKERS_MAX: usize = 512;
 
 async fn no_route() -> Result<HttpResponse, Problem> {
     Err(Problem::new(ErrorCode::NotFound, "there is nothing at this path"))

@@ -1,0 +1,15 @@
+//! What every service promises over HTTP, spoken to as a client would: over TCP.
+
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
+
+mod access;
+mod bounds;
+mod configuration;
+mod correlation;
+mod extractors;
+mod health;
+mod openapi;
+mod problems;
+mod process;
+mod stop;
+mod support;

@@ -1,0 +1,159 @@
+//! A whole process: command line, signals, exit codes. The process is this test binary itself, run as [`child`].
+
+use crate::configuration::Config;
+use crate::support::{DEADLINE, routes};
+use http_kit::{Authenticator, ConfigError, Exit, HttpConfig, Server, Sources, start};
+use std::collections::HashMap;
+use std::process::{ExitStatus, Output, Stdio};
+use testkit::{free_port, until};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+const ARGUMENTS: &str = "CHILD_ARGUMENTS";
+
+/// Not a test: the service that the tests below start as a process.
+#[test]
+fn child() {
+    let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    let arguments = arguments.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let exit = start("cache-api", arguments, &Sources::of_process(), run);
+    std::process::exit(i32::from(exit.code()));
+}
+
+async fn run(
+    config: Config,
+    stop: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    if config.cache_api.fails {
+        return Err("no luck today".into());
+    }
+    let auth = Authenticator::new(&config.auth, config.cache_api.bind)?;
+    let http = HttpConfig { workers: 1, ..config.http };
+    let server = Server::bind("cache-api", config.cache_api.bind, http, auth)?.before_stop(|| async move {
+        if config.cache_api.token.is_some() {
+            std::future::pending::<()>().await;
+        }
+    });
+    Ok(server.run(routes, stop).await?)
+}
+
+fn process(arguments: &str, environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["process::child", "--exact", "--nocapture"])
+        .env(ARGUMENTS, arguments)
+        .env("SLUICE__LOG__FORMAT", "json")
+        .envs(environment.iter().copied())
+        .current_dir(std::env::temp_dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+async fn output(arguments: &str, environment: &[(&str, &str)]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = process(arguments, environment).output().await.unwrap();
+    let text = [stdout, stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    (status.code(), text)
+}
+
+async fn running(environment: &[(&str, &str)]) -> (Child, String) {
+    let bind = format!("127.0.0.1:{}", free_port());
+    let environment =
+        [environment, &[("SLUICE__CACHE_API__BIND", &bind), ("SLUICE__AUTH__MODE", "none")]].concat();
+    let child = process("", &environment).spawn().unwrap();
+    let url = format!("http://{bind}/health/live");
+    until(async || reqwest::get(&url).await.is_ok(), DEADLINE).await;
+    (child, bind)
+}
+
+async fn signal(child: &Child, name: &str) {
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
+}
+
+async fn end(mut child: Child) -> ExitStatus {
+    tokio::time::timeout(DEADLINE, child.wait()).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_exit_code_78_and_names_itself() {
+    for (environment, named) in [
+        (("SLUICE__CACHE_API__BIND", "nowhere"), "cache_api.bind"),
+        (("SLUICE__CACHE_API__COLOUR", "red"), "cache_api.colour"),
+        (("SLUICE__AUTH__KEYS_FILE", "/nowhere"), "auth.keys_file: /nowhere"),
+        (("SLUICE_CONFIG", "/nowhere/sluice.toml"), "/nowhere/sluice.toml"),
+    ] {
+        for arguments in ["", "--check-config", "health"] {
+            let (code, text) = output(arguments, &[environment]).await;
+            assert_eq!(code, Some(78), "{text}");
+            assert!(text.contains(named), "{named}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn check_config_prints_what_holds_and_masks_secrets() {
+    let (code, text) = output("--check-config", &[("SLUICE__CACHE_API__TOKEN", "hunter2")]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("127.0.0.1:5241") && text.contains("REDACTED") && !text.contains("hunter2"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_exit_code_64_and_shows_the_usage() {
+    let (code, text) = output("--verbose", &[]).await;
+    assert_eq!(code, Some(64));
+    assert!(text.contains("unknown arguments: --verbose") && text.contains("usage: cache-api"), "{text}");
+    assert_eq!(output("--version", &[]).await.0, Some(0));
+    assert_eq!(output("--help", &[]).await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_service_that_fails_says_why_in_its_log() {
+    let (code, text) = output("", &[("SLUICE__CACHE_API__FAILS", "true")]).await;
+    assert_eq!(code, Some(1));
+    assert!(text.contains(r#""message":"cache-api failed: no luck today""#), "{text}");
+}
+
+#[tokio::test]
+async fn health_asks_the_running_service() {
+    let (child, bind) = running(&[]).await;
+    let bind = [("SLUICE__CACHE_API__BIND", &*bind)];
+    assert_eq!(output("health", &bind).await.0, Some(0));
+    signal(&child, "TERM").await;
+    end(child).await;
+    assert_eq!(output("health", &bind).await.0, Some(1));
+}
+
+#[tokio::test]
+async fn a_signal_stops_the_service_cleanly() {
+    for name in ["TERM", "INT"] {
+        let (child, _) = running(&[]).await;
+        signal(&child, name).await;
+        assert_eq!(end(child).await.code(), Some(0), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_quits_at_once() {
+    let (child, bind) =
+        running(&[("SLUICE__CACHE_API__TOKEN", "hangs"), ("SLUICE__HTTP__GRACE_MS", "3600000")]).await;
+    signal(&child, "TERM").await;
+    let ready = format!("http://{bind}/health/ready");
+    until(async || reqwest::get(&ready).await.unwrap().status() == 503, DEADLINE).await;
+
+    signal(&child, "TERM").await;
+    assert_eq!(end(child).await.code(), Some(1));
+}
+
+#[test]
+fn an_exit_has_the_code_of_sysexits() {
+    assert_eq!([Exit::OK, Exit::FAILED, Exit::USAGE, Exit::CONFIG].map(Exit::code), [0, 1, 64, 78]);
+    let error = ConfigError::value("http.workers", "too many");
+    assert_eq!(error.to_string(), "http.workers: too many");
+    let _: HashMap<String, String> = Sources::default().environment;
+}

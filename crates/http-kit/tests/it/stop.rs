@@ -1,0 +1,106 @@
+//! A stop finishes what was begun, accepts nothing more, and ends.
+
+use crate::support::{DEADLINE, Served, config, open, server};
+use actix_web::{HttpResponse, web};
+use http_kit::HttpConfig;
+use std::sync::Arc;
+use testkit::until;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// A service whose handler waits for a permit, and says when it has begun.
+struct Held {
+    service: Served,
+    begun: Arc<Semaphore>,
+    release: Arc<Semaphore>,
+}
+
+fn held(config: HttpConfig, build: impl FnOnce(http_kit::Server) -> http_kit::Server) -> Held {
+    let (begun, release) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let handler = {
+        let (begun, release) = (Arc::clone(&begun), Arc::clone(&release));
+        move || {
+            let (begun, release) = (Arc::clone(&begun), Arc::clone(&release));
+            async move {
+                begun.add_permits(1);
+                release.acquire().await.unwrap().forget();
+                HttpResponse::Ok().body("finished")
+            }
+        }
+    };
+    let service = Served::start(build(server(config, open())), move |routes| {
+        routes.route("/v1/held", web::get().to(handler.clone()));
+    });
+    Held { service, begun, release }
+}
+
+#[tokio::test]
+async fn a_request_in_flight_finishes_while_new_ones_are_refused() {
+    let Held { service, begun, release } = held(config(), |server| server);
+    let address = service.address;
+    let mut in_flight = JoinSet::new();
+    in_flight.spawn(reqwest::get(service.url("/v1/held")));
+    begun.acquire().await.unwrap().forget();
+
+    service.stop.cancel();
+    until(async || TcpStream::connect(address).await.is_err(), DEADLINE).await;
+    release.add_permits(1);
+
+    let answer = in_flight.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.text().await.unwrap(), "finished");
+    assert!(service.ended().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_request_that_outlives_the_grace_time_does_not_hold_the_stop() {
+    let Held { service, begun, .. } = held(HttpConfig { grace_ms: 1, ..config() }, |server| server);
+    let mut in_flight = JoinSet::new();
+    in_flight.spawn(reqwest::get(service.url("/v1/held")));
+    begun.acquire().await.unwrap().forget();
+
+    service.stop.cancel();
+    assert!(service.ended().await.is_ok());
+    assert!(in_flight.join_next().await.unwrap().unwrap().is_err());
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_hold_the_stop() {
+    let Held { service, .. } = held(HttpConfig { grace_ms: 3_600_000, ..config() }, |server| server);
+    let client = reqwest::Client::new();
+    client.get(service.url("/health/live")).send().await.unwrap().text().await.unwrap();
+
+    service.stop.cancel();
+    assert!(service.ended().await.is_ok());
+}
+
+#[tokio::test]
+async fn streams_are_ended_first_while_the_service_says_that_it_is_not_ready() {
+    let (asked, ended) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let hook = (Arc::clone(&asked), Arc::clone(&ended));
+    let Held { service, .. } = held(config(), |server| {
+        server.half_closed(false).write_buffer_bytes(8192.try_into().unwrap()).before_stop(
+            move || async move {
+                hook.0.add_permits(1);
+                hook.1.acquire().await.unwrap().forget();
+            },
+        )
+    });
+
+    service.stop.cancel();
+    asked.acquire().await.unwrap().forget();
+    let problem = service.get("/health/ready").await.problem(503, "unavailable");
+    assert_eq!(problem["detail"], "not ready: stopping");
+    assert_eq!(service.get("/health/live").await.status, 200);
+
+    ended.add_permits(1);
+    assert!(service.ended().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_taken_address_is_named() {
+    let first = server(config(), open());
+    let address = first.address().unwrap();
+    let second = http_kit::Server::bind("test", address, config(), open());
+    assert_eq!(second.err().unwrap().to_string(), format!("cannot listen on {address}"));
+}
