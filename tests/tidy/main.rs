@@ -43,7 +43,6 @@ fn script_headers_say_what_the_scripts_do() {
 }
 
 #[test]
-#[ignore = "the scripts of progress came before their engine"]
 fn scripts_are_called_as_their_headers_say() {
     require(&calls::complaints(&Tree::read()));
 }

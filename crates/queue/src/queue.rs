@@ -2,6 +2,7 @@
 
 use crate::error::{EnqueueError, LeaseError, TaskError};
 use crate::lease::{End, Failure, Lease, LeaseRequest, Leased, LeasedBatch, Settled, Settlement, Then};
+use crate::page::{Cursor, Page, Shelf};
 use crate::queues::{LONGEST_PAUSE, Queues, Ticked, pause};
 use crate::record::{self, Packed, millis};
 use crate::stats::Stats;
@@ -474,74 +475,6 @@ impl Queue {
     fn redis(&self) -> &Redis {
         self.queues.redis()
     }
-}
-
-/// Where the tasks of one state lie in order of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shelf {
-    /// By when they are due.
-    Scheduled,
-    /// By when they are due.
-    Retrying,
-    /// By when their leases end.
-    Leased,
-    /// By when they died.
-    Dead,
-    /// Succeeded and cancelled ones whose outcomes are kept, by when those go.
-    Done,
-}
-
-impl Shelf {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Scheduled => "scheduled",
-            Self::Retrying => "retrying",
-            Self::Leased => "leased",
-            Self::Dead => "dead",
-            Self::Done => "done",
-        }
-    }
-}
-
-/// Where a page ended. Its text is opaque to clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    score: String,
-    member: String,
-}
-
-impl std::fmt::Display for Cursor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}~{}", self.score, self.member)
-    }
-}
-
-/// Text that is no cursor of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a cursor of this list")]
-pub struct InvalidCursor;
-
-impl std::str::FromStr for Cursor {
-    type Err = InvalidCursor;
-
-    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
-        let (score, member) = text.split_once('~').ok_or(InvalidCursor)?;
-        let digits = |text: &str| (1..=16).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit());
-        if digits(score) && digits(member) {
-            Ok(Self { score: score.to_owned(), member: member.to_owned() })
-        } else {
-            Err(InvalidCursor)
-        }
-    }
-}
-
-/// A page of tasks.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// Without payloads, in order.
-    pub tasks: Vec<Task>,
-    /// Where the next page begins; `None` after the last.
-    pub next: Option<Cursor>,
 }
 
 /// What a queue tells about work.
