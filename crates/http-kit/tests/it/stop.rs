@@ -5,6 +5,7 @@ use actix_web::{HttpResponse, web};
 use http_kit::HttpConfig;
 use std::sync::Arc;
 use testkit::until;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -103,4 +104,39 @@ async fn a_taken_address_is_named() {
     let address = first.address().unwrap();
     let second = http_kit::Server::bind("test", address, config(), open());
     assert_eq!(second.err().unwrap().to_string(), format!("cannot listen on {address}"));
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_ends_its_request_where_half_closed_connections_are_off() {
+    let (begun, ended) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let handler = {
+        let (begun, ended) = (Arc::clone(&begun), Arc::clone(&ended));
+        move || {
+            let (begun, ended) = (Arc::clone(&begun), PermitOnDrop(Arc::clone(&ended)));
+            async move {
+                begun.add_permits(1);
+                std::future::pending::<()>().await;
+                drop(ended);
+                HttpResponse::Ok().finish()
+            }
+        }
+    };
+    let service = Served::start(server(config(), open()).half_closed(false), move |routes| {
+        routes.route("/v1/watch", web::get().to(handler.clone()));
+    });
+    let mut client = TcpStream::connect(service.address).await.unwrap();
+    client.write_all(b"GET /v1/watch HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    begun.acquire().await.unwrap().forget();
+
+    client.shutdown().await.unwrap();
+    tokio::time::timeout(DEADLINE, ended.acquire()).await.unwrap().unwrap().forget();
+}
+
+/// Tells that the future that holds it is gone.
+struct PermitOnDrop(Arc<Semaphore>);
+
+impl Drop for PermitOnDrop {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
 }
