@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-/// The path of a workspace binary (`cache-api`, `sluice`) in this test's profile.
+/// The path of a workspace binary (`cache-api`, `sluice`) in this test's (or bench's) profile.
 ///
 /// `cargo test -p X` builds only the binaries of X, so a test of another package could meet an old one:
 /// when a source listed in cargo's dependency file is newer than the binary, it is built here, by one
@@ -15,8 +15,7 @@ use std::time::SystemTime;
 /// When it cannot be built.
 pub fn service_binary(name: &str) -> PathBuf {
     let exe = std::env::current_exe().expect("a process knows its program");
-    // target/<profile>/deps/<test>-<hash>
-    let profile = exe.ancestors().nth(2).expect("cargo puts tests there");
+    let profile = profile_folder(&exe).expect("cargo puts programs there");
     let binary = profile.join(name);
     if is_fresh(&binary) {
         return binary;
@@ -27,6 +26,12 @@ pub fn service_binary(name: &str) -> PathBuf {
         build(name, profile);
     }
     binary
+}
+
+/// Of `target/<profile>/deps/<test>-<hash>`, or of `target/<profile>/<binary>`.
+fn profile_folder(exe: &Path) -> Option<&Path> {
+    let folder = exe.parent()?;
+    if folder.ends_with("deps") { folder.parent() } else { Some(folder) }
 }
 
 fn build(name: &str, profile: &Path) {
@@ -65,6 +70,13 @@ fn sources_of(rule: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_test_and_a_binary_lie_in_the_same_profile() {
+        for exe in ["/t/release/deps/it-0123", "/t/release/bench"] {
+            assert_eq!(profile_folder(Path::new(exe)), Some(Path::new("/t/release")), "{exe}");
+        }
+    }
 
     #[test]
     fn sources_may_have_blanks_in_their_names() {

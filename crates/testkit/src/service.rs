@@ -1,7 +1,7 @@
 //! Real service processes.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -36,7 +36,7 @@ impl Service {
     /// When it ends or is not ready within a minute; the message holds its log.
     pub async fn start(name: &str, env: &[(&str, &str)]) -> Self {
         let mut service = Self::spawn(name, &[], env);
-        service.wait_for("/health/ready").await;
+        service.wait_until_ready().await;
         service
     }
 
@@ -50,6 +50,11 @@ impl Service {
     /// Starts a workspace binary with arguments and waits for nothing.
     pub fn spawn(name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         Self::launch(service_binary(name), name, args, env)
+    }
+
+    /// Starts any program in the same way (its address in `SLUICE__<NAME>__BIND`) and waits for nothing.
+    pub fn spawn_program(path: &Path, name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::launch(path.to_owned(), name, args, env)
     }
 
     fn launch(path: PathBuf, name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
@@ -120,7 +125,7 @@ impl Service {
     pub async fn restart(&mut self) {
         self.kill();
         self.process = Guarded::start(&self.program);
-        self.wait_for("/health/ready").await;
+        self.wait_until_ready().await;
     }
 
     /// SIGSTOP: connections stay open, nothing answers.
@@ -131,6 +136,14 @@ impl Service {
     /// SIGCONT.
     pub fn resume(&mut self) {
         self.process.signal(Signal::CONT);
+    }
+
+    /// Waits until `/health/ready` answers 200.
+    ///
+    /// # Panics
+    /// As [`Service::start`].
+    pub async fn wait_until_ready(&mut self) {
+        self.wait_for("/health/ready").await;
     }
 
     async fn wait_for(&mut self, path: &str) {
