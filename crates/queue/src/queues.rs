@@ -204,12 +204,15 @@ impl Queues {
         &self.0.calls
     }
 
+    /// Bytes that the queues may still take by the last count of [`Queues::tend`]; `None` without a bound or before
+    /// the first count. No round trip.
+    pub fn bytes_left(&self) -> Option<u64> {
+        u64::try_from(self.0.left.load(Ordering::Relaxed)).ok()
+    }
+
     /// Bytes that the queues may still take, as an argument of the enqueue scripts: empty for no bound.
     pub(crate) fn left(&self) -> Arg {
-        match self.0.left.load(Ordering::Relaxed) {
-            ..0 => Arg::from(""),
-            left => Arg::from(left),
-        }
+        self.bytes_left().map_or(Arg::from(""), Arg::from)
     }
 }
 

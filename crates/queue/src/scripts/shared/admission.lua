@@ -7,7 +7,7 @@
 --   head     the record's first 9 bytes: version, state letter, flags, priority, salt
 --   rest     what follows the 6 bytes of `created`
 -- Answers per item: the number | `=` salt number (a repeat) | 'mismatch' | 'full'. Not `together`: each on its own;
--- together: nothing is written unless all are taken.
+-- together: nothing is written unless all are taken, and the others of a refused batch are answered ''.
 local KEPT_MS = 86400000
 
 -- What the key of a repeat leads to: `=` salt number, 'mismatch', or nil.
@@ -53,10 +53,13 @@ end
 
 local function admit(items, together)
   local answers, fresh, refused = judge(items)
-  if #fresh == 0 or (together and refused) then
-    totals.bytes = nil
+  if together and refused then
+    for i in ipairs(items) do
+      if answers[i] ~= 'full' and answers[i] ~= 'mismatch' then answers[i] = '' end
+    end
     return answers
   end
+  if #fresh == 0 then return answers end
   local now = clock_ms()
   local created = struct.pack('<I6', now)
   local number = redis.call('HINCRBY', names.counters, 'number', #fresh) - #fresh

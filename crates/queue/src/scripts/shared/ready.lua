@@ -95,8 +95,9 @@ local function take(want, now, expire)
     local p = redis.call('ZRANGE', names.used, 0, 0)[1]
     if not p then return numbers, records, false end
     local found = from_priority(p, want - #numbers)
-    skipped = skipped + 1
-    if #found > 0 then
+    if #found == 0 then
+      skipped = skipped + 1
+    else
       for i, record in ipairs(redis.call('HMGET', names.tasks, unpack(found))) do
         local expires = record and expiry(record)
         if record and not (expires and expires <= now) then
