@@ -3,6 +3,7 @@
 use crate::Problem;
 use crate::body;
 use crate::json_depth;
+use crate::json_object::Outermost;
 use crate::tracked::pointer;
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
@@ -73,7 +74,7 @@ fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
         return Err(Problem::field(pointer, format!("nested deeper than {DEEPEST} levels")));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Outermost(&mut deserializer)).map_err(|error| {
         let pointer = pointer(error.path(), &error.inner().to_string());
         wrong(pointer, error.inner())
     })?;
@@ -130,6 +131,7 @@ mod tests {
             (r#"{"note":"x"}"#, 422, "/tasks"),
             (r#"{"tasks":[],"a/b":1}"#, 422, "/a~1b"),
             (r#"[]"#, 422, ""),
+            (r#"[[],"positional"]"#, 422, ""),
             (&deep, 422, "/note/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0"),
             ("{\"tasks\":[],\"note\":\"nul\0\"}", 400, "/note"),
             (r#"{"tasks":[],"#, 400, ""),

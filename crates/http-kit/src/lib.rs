@@ -12,6 +12,7 @@ mod edge;
 mod health;
 mod json;
 mod json_depth;
+mod json_object;
 mod keys;
 mod openapi;
 mod path;

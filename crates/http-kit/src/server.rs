@@ -11,6 +11,8 @@ use actix_web::{App, HttpResponse, HttpServer};
 use domain::ErrorCode;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
@@ -194,6 +196,19 @@ impl Server {
         self
     }
 
+    /// Drops a connection whose peer took nothing of what was sent for so long; for servers of streams, whose answers
+    /// nobody waits for. Linux only; elsewhere the system's own time holds, which is some minutes.
+    pub fn unread_for(self, longest: Duration) -> Self {
+        // Connections inherit it from the socket that accepts them. Source: tcp(7), TCP_USER_TIMEOUT.
+        #[cfg(target_os = "linux")]
+        if let Err(error) = SockRef::from(&self.listener).set_tcp_user_timeout(Some(longest)) {
+            tracing::warn!(error = %error, "readers that take nothing are not dropped: {error}");
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = longest;
+        self
+    }
+
     /// Runs once when the service stops, before the server does, within the grace time: to end what would never end by
     /// itself, such as streams. Until it returns, requests are still accepted, and `/health/ready` says 503.
     pub fn before_stop<F>(mut self, act: impl FnOnce() -> F + Send + 'static) -> Self
@@ -219,7 +234,7 @@ impl Server {
         let common = Common {
             auth: auth.clone(),
             health: health.clone(),
-            description: Data::new(Description::new(service, &self.openapi)),
+            description: Data::new(Description::new(&self.openapi)),
             config: config.clone(),
         };
         let (address, workers) =
