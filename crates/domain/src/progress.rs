@@ -114,6 +114,24 @@ impl Updates {
     }
 }
 
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Updates {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder};
+        let one = utoipa::openapi::Ref::from_schema_name("Update");
+        let many = ArrayBuilder::new().items(one.clone()).min_items(Some(1)).max_items(Some(100));
+        utoipa::openapi::schema::Schema::OneOf(OneOfBuilder::new().item(one).item(many).build()).into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Updates {
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
+        schemas.push(("Update".to_owned(), <Update as utoipa::PartialSchema>::schema()));
+        <Update as utoipa::ToSchema>::schemas(schemas);
+    }
+}
+
 // By hand instead of `untagged`, which would say "did not match any variant" instead of naming the field.
 impl<'de> Deserialize<'de> for Updates {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

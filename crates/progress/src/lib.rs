@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod answer;
 mod cursor;
 mod error;
 mod frame;
@@ -11,8 +12,10 @@ mod operations;
 mod record;
 mod report;
 mod ring;
+mod scripts;
 mod sweeper;
 mod topic;
+mod view;
 mod watcher;
 
 pub use cursor::{Cursor, Epoch, InvalidCursor};

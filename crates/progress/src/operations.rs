@@ -1,13 +1,14 @@
 //! `Operations`: one method an operation, each one script.
 
+use crate::answer::Answer;
 use crate::log::{Position, Tail};
-use crate::record::{About, operation_state, snapshot, step_state};
-use crate::report::{check_new, is_child, json_text, pack_last_words, pack_steps, pack_updates, percent};
+use crate::record::{About, snapshot};
+use crate::report::{check_new, is_child, json_text, pack_last_words, pack_steps, pack_updates};
+use crate::scripts::{ANNOUNCE, CREATE, DELETE, END, EVENTS, EXPIRE, UPDATE};
 use crate::{Change, Cursor, Ending, Epoch, Illegal, ProgressError, keys};
 use domain::progress::{LastWords, NewOperation, Snapshot, Standing, Updates};
 use domain::{FencingToken, OperationId, ProjectId};
-use redis_core::{Arg, CLOCK_LUA, Redis, RedisError, Reply, Script, Subscription};
-use std::sync::LazyLock;
+use redis_core::{Arg, Redis, RedisError, Reply, Subscription};
 use std::time::Duration;
 
 /// Operations on one Redis. Cheap to clone.
@@ -38,6 +39,11 @@ impl Operations {
         Self { redis, lifetimes }
     }
 
+    /// An id for an operation that needs no other: 128 random bits.
+    pub fn random_id() -> OperationId {
+        format!("{:032x}", rand::random::<u128>()).parse().expect("32 hex digits are an operation id")
+    }
+
     /// Begins an operation that nobody leases; it is `pending` until the first report.
     ///
     /// Two round trips: its deadline is listed first, in another slot (docs/adr/0005-list-logs.md), then `create.lua`,
@@ -46,7 +52,7 @@ impl Operations {
     /// # Errors
     /// [`ProgressError::Invalid`], [`ProgressError::AlreadyExists`], [`ProgressError::Redis`].
     pub async fn create(&self, new: &NewOperation) -> Result<Standing, ProgressError> {
-        let id = new.id.clone().unwrap_or_else(random_id);
+        let id = new.id.clone().unwrap_or_else(Self::random_id);
         self.begin(&id, None, new).await?.ok_or(ProgressError::AlreadyExists)
     }
 
@@ -380,52 +386,6 @@ enum Applied {
     Newer,
 }
 
-/// The words that the scripts answer with.
-enum Answer {
-    Ok(Standing),
-    Exists,
-    Missing,
-    Stale,
-    Newer,
-    Finished(domain::OperationState),
-    Illegal { report: usize, state: domain::StepState },
-    Unknown(usize),
-    Crowded(usize),
-    Steps(usize),
-}
-
-impl Answer {
-    fn read(id: &OperationId, reply: Reply) -> Result<Self, ProgressError> {
-        let parts = reply.into_array()?;
-        let parts: Vec<&str> = parts.iter().map(Reply::word).collect();
-        let report = || parts.get(1).and_then(|text| text.parse().ok());
-        let answer = match parts[..] {
-            ["ok", epoch, seq, state, share] => (|| {
-                let cursor = Cursor { epoch: epoch.parse().ok()?, seq: seq.parse().ok()? };
-                Some(Self::Ok(Standing {
-                    id: id.clone(),
-                    cursor: cursor.to_string(),
-                    state: operation_state(state)?,
-                    percent: percent(share.parse().ok()?),
-                }))
-            })(),
-            ["exists"] => Some(Self::Exists),
-            ["missing"] => Some(Self::Missing),
-            ["stale"] => Some(Self::Stale),
-            ["newer"] => Some(Self::Newer),
-            ["finished", state] => operation_state(state).map(Self::Finished),
-            ["illegal", _, state] => {
-                report().zip(step_state(state)).map(|(report, state)| Self::Illegal { report, state })
-            }
-            ["unknown", _] => report().map(Self::Unknown),
-            ["crowded", _] => report().map(Self::Crowded),
-            ["steps", _] => report().map(Self::Steps),
-            _ => None,
-        };
-        answer.ok_or_else(|| ProgressError::format("the answer"))
-    }
-}
-
 fn token_arg(token: Option<FencingToken>) -> Arg {
     token.map_or_else(|| "".into(), Arg::from)
 }
@@ -434,35 +394,7 @@ fn millis(duration: Duration) -> Arg {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).into()
 }
 
-fn random_id() -> OperationId {
-    format!("{:032x}", rand::random::<u128>()).parse().expect("32 hex digits are an operation id")
-}
-
 /// The lists of running operations by deadline.
 pub const SHARDS: u32 = keys::SHARDS;
 /// Overdue operations that one call ends.
 const EXPIRE_AT_ONCE: u32 = 64;
-
-const STEPS_LUA: &str = include_str!("scripts/steps.lua");
-const LOG_LUA: &str = include_str!("scripts/log.lua");
-const FINISH_LUA: &str = include_str!("scripts/finish.lua");
-
-static CREATE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new("create", &[CLOCK_LUA, STEPS_LUA, LOG_LUA], include_str!("scripts/create.lua"))
-});
-static ANNOUNCE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new("announce", &[CLOCK_LUA, STEPS_LUA, LOG_LUA], include_str!("scripts/announce.lua"))
-});
-static UPDATE: LazyLock<Script> = LazyLock::new(|| {
-    Script::batched("update", 3, &[CLOCK_LUA, STEPS_LUA, LOG_LUA], include_str!("scripts/update.lua"))
-});
-static END: LazyLock<Script> = LazyLock::new(|| {
-    Script::new("end", &[CLOCK_LUA, STEPS_LUA, LOG_LUA, FINISH_LUA], include_str!("scripts/end.lua"))
-});
-static EXPIRE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new("expire", &[CLOCK_LUA, STEPS_LUA, LOG_LUA, FINISH_LUA], include_str!("scripts/expire.lua"))
-});
-static EVENTS: LazyLock<Script> =
-    LazyLock::new(|| Script::new("events", &[], include_str!("scripts/events.lua")));
-static DELETE: LazyLock<Script> =
-    LazyLock::new(|| Script::new("delete", &[], include_str!("scripts/delete.lua")));

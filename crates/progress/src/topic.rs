@@ -3,11 +3,12 @@
 //! The channel only hints. What counts is the sequence: what does not follow the last event is read from the log, and
 //! a look at its end now and then finds a lost last hint.
 
-use crate::frame::{Frame, Reset, gone, heartbeat, retry, whole};
+use crate::frame::{Reset, gone, heartbeat, retry, whole};
 use crate::hub::HubSettings;
-use crate::log::{Notice, Tail};
-use crate::ring::{Ring, Taken};
-use crate::{Cursor, Epoch, Operations, ProgressError};
+use crate::log::Notice;
+use crate::ring::Taken;
+use crate::view::View;
+use crate::{Cursor, Operations, ProgressError};
 use bytes::Bytes;
 use domain::OperationId;
 use redis_core::{Hint, Subscription};
@@ -51,11 +52,7 @@ pub(crate) enum Found {
 
 #[derive(Debug)]
 struct Inner {
-    epoch: Option<Epoch>,
-    /// Grows when the log is no longer the one that readers have read.
-    life: u64,
-    ring: Ring,
-    ended: bool,
+    view: View,
     gone: bool,
     /// Readers whose slot is below it (modulo [`WAVES`]) end now.
     drained: usize,
@@ -70,8 +67,10 @@ struct Inner {
 /// A snapshot, as JSON.
 #[derive(Debug)]
 pub(crate) struct Whole {
-    pub(crate) cursor: Cursor,
-    pub(crate) is_final: bool,
+    cursor: Cursor,
+    is_final: bool,
+    /// The life of the view that it was read in.
+    life: u64,
     json: String,
 }
 
@@ -110,10 +109,7 @@ pub(crate) enum Judged {
 impl Topic {
     pub(crate) fn new(id: OperationId, stop: CancellationToken) -> Self {
         let inner = Inner {
-            epoch: None,
-            life: 0,
-            ring: Ring::default(),
-            ended: false,
+            view: View::default(),
             gone: false,
             drained: 0,
             beats: 0,
@@ -150,16 +146,16 @@ impl Topic {
     /// Judges a cursor against what is known here.
     pub(crate) fn judge(&self, cursor: Cursor) -> Judged {
         let inner = self.lock();
-        if inner.epoch != Some(cursor.epoch) {
+        if inner.view.epoch != Some(cursor.epoch) {
             return Judged::Reset(Reset::Foreign);
         }
-        if cursor.seq > inner.ring.last() {
+        if cursor.seq > inner.view.ring.last() {
             return Judged::Reset(Reset::Future);
         }
-        if inner.ended && cursor.seq == inner.ring.last() {
+        if inner.view.ended && cursor.seq == inner.view.ring.last() {
             return Judged::Over;
         }
-        if !inner.ring.reaches(cursor.seq) {
+        if !inner.view.ring.reaches(cursor.seq) {
             return Judged::Reset(Reset::TooOld);
         }
         Judged::Here(inner.place(cursor.seq))
@@ -171,10 +167,11 @@ impl Topic {
         if let Some(cached) = self.cached() {
             return Ok(Some(cached));
         }
+        let life = self.lock().view.life;
         let Some(snapshot) = operations.snapshot(&self.id).await? else { return Ok(None) };
         let cursor: Cursor = snapshot.cursor.parse().map_err(|_| ProgressError::format("the operation"))?;
         let json = serde_json::to_string(&snapshot).map_err(|_| ProgressError::format("the operation"))?;
-        let whole = Arc::new(Whole { cursor, is_final: snapshot.state.is_final(), json });
+        let whole = Arc::new(Whole { cursor, is_final: snapshot.state.is_final(), life, json });
         self.lock().snapshot = Some(Arc::clone(&whole));
         Ok(Some(whole))
     }
@@ -182,9 +179,12 @@ impl Topic {
     fn cached(&self) -> Option<Arc<Whole>> {
         let inner = self.lock();
         let cached = inner.snapshot.as_ref()?;
-        let near = cached.cursor.seq + REPLAY_AFTER_SNAPSHOT >= inner.ring.last();
-        let current = inner.epoch == Some(cached.cursor.epoch) && cached.is_final == inner.ended;
-        (near && current && inner.ring.reaches(cached.cursor.seq)).then(|| Arc::clone(cached))
+        let view = &inner.view;
+        let current = view.epoch == Some(cached.cursor.epoch)
+            && (view.life, view.ended) == (cached.life, cached.is_final)
+            && view.ring.reaches(cached.cursor.seq)
+            && cached.cursor.seq + REPLAY_AFTER_SNAPSHOT >= view.ring.last();
+        current.then(|| Arc::clone(cached))
     }
 
     /// The frame of a snapshot, and where its reader goes on; no place when nothing follows.
@@ -196,8 +196,8 @@ impl Topic {
             return (frame(Some(cursor)), Some(inner.place(cursor.seq)));
         }
         // The final event follows and moves the browser's cursor: unless the log is lost, as memory was short.
-        let same_life = inner.epoch == Some(cursor.epoch);
-        let to_come = inner.ring.last() < cursor.seq || inner.ring.frame(cursor.seq).is_some();
+        let same_life = inner.view.epoch == Some(cursor.epoch);
+        let to_come = inner.view.ring.last() < cursor.seq || inner.view.ring.frame(cursor.seq).is_some();
         if same_life && to_come && cursor.seq > 0 {
             return (frame(None), Some(inner.place(cursor.seq - 1)));
         }
@@ -213,10 +213,10 @@ impl Topic {
         if inner.gone {
             return Next::Last(gone(&self.id));
         }
-        if place.life != inner.life {
+        if place.life != inner.view.life {
             return Next::Reset(Reset::Foreign);
         }
-        match inner.ring.take(place.seq, place.conflate_after) {
+        match inner.view.ring.take(place.seq, place.conflate_after) {
             Taken::Frames { bytes, seq, is_final } => {
                 place.seq = seq;
                 place.beats = inner.beats;
@@ -335,8 +335,8 @@ impl Topic {
     fn hear(&self, message: &[u8]) -> bool {
         let Some(notice) = Notice::read(message) else { return false };
         self.change(|inner| {
-            let last = inner.ring.last();
-            if inner.epoch != Some(notice.epoch) || notice.first > last + 1 || notice.first == 0 {
+            let last = inner.view.ring.last();
+            if inner.view.epoch != Some(notice.epoch) || notice.first > last + 1 || notice.first == 0 {
                 return false;
             }
             if notice.events.len() as u64 != notice.last + 1 - notice.first {
@@ -344,7 +344,7 @@ impl Topic {
             }
             (notice.first..)
                 .zip(notice.events)
-                .all(|(seq, event)| inner.absorb(&self.id, notice.epoch, seq, event))
+                .all(|(seq, event)| inner.view.absorb(&self.id, notice.epoch, seq, event))
         })
     }
 
@@ -352,11 +352,11 @@ impl Topic {
     async fn read(&self, operations: &Operations) -> Found {
         let known = {
             let inner = self.lock();
-            inner.epoch.map(|epoch| Cursor { epoch, seq: inner.ring.last().saturating_sub(1) })
+            inner.view.epoch.map(|epoch| Cursor { epoch, seq: inner.view.ring.last().saturating_sub(1) })
         };
         match operations.tail(&self.id, known).await {
             Ok(Some(tail)) => {
-                self.change(|inner| inner.take_over(&self.id, tail));
+                self.change(|inner| inner.view.take_over(&self.id, tail));
                 Found::Live
             }
             Ok(None) => {
@@ -374,7 +374,7 @@ impl Topic {
     async fn is_at_the_end(&self, operations: &Operations) -> bool {
         let position = operations.position(&self.id).await;
         let inner = self.lock();
-        let ours = inner.epoch.map(|epoch| Cursor { epoch, seq: inner.ring.last() });
+        let ours = inner.view.epoch.map(|epoch| Cursor { epoch, seq: inner.view.ring.last() });
         matches!(position, Ok(position) if position == ours)
     }
 
@@ -404,48 +404,7 @@ impl Topic {
 
 impl Inner {
     fn place(&self, seq: u64) -> Place {
-        Place { life: self.life, seq, conflate_after: self.ring.last(), beats: self.beats }
-    }
-
-    /// Takes over one event that follows, or that is here already; false when it is another one than here.
-    fn absorb(&mut self, id: &OperationId, epoch: Epoch, seq: u64, event: &str) -> bool {
-        let Some(frame) = Frame::of(id, epoch, seq, event) else {
-            tracing::error!(operation.id = %id, "an event of {id} is in a format that this version does not read");
-            return false;
-        };
-        if seq <= self.ring.last() {
-            // Not kept any more: nothing to compare with.
-            return self.ring.frame(seq).is_none_or(|ours| ours.bytes == frame.bytes);
-        }
-        self.ended = frame.is_final;
-        self.ring.push(frame);
-        true
-    }
-
-    fn take_over(&mut self, id: &OperationId, tail: Tail) {
-        let same_life = self.epoch == Some(tail.end.epoch) && tail.end.seq >= self.ring.last();
-        let same_end = same_life
-            && tail.events.first().is_none_or(|event| {
-                tail.first > self.ring.last() || self.absorb(id, tail.end.epoch, tail.first, event)
-            });
-        if !same_end {
-            // Another operation of that id, or a Redis that lost what readers have seen.
-            if self.epoch.is_some() {
-                self.life += 1;
-            }
-            self.epoch = Some(tail.end.epoch);
-            self.snapshot = None;
-            self.ring = Ring::after(tail.first - 1);
-        } else if tail.first > self.ring.last() + 1 {
-            // So much was written since that the log has been trimmed: readers begin anew from a snapshot.
-            self.ring = Ring::after(tail.first - 1);
-        }
-        for (seq, event) in (tail.first..).zip(&tail.events) {
-            if seq > self.ring.last() && !self.absorb(id, tail.end.epoch, seq, event) {
-                break;
-            }
-        }
-        self.ended = tail.is_final;
+        Place { life: self.view.life, seq, conflate_after: self.view.ring.last(), beats: self.beats }
     }
 }
 
