@@ -1,2 +1,7 @@
 //! Starts progress-sse.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    http_kit::main("progress-sse", progress_sse::run)
+}

@@ -1,0 +1,25 @@
+//! The description of this service's own routes.
+
+use crate::routes::{events, operations, updates};
+use utoipa::OpenApi;
+
+/// What `/openapi.json` says, before the common parts are added.
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "progress-sse", description = "Live progress of operations over Server-Sent Events."),
+    paths(
+        operations::create,
+        operations::read,
+        operations::delete,
+        updates::update,
+        updates::complete,
+        updates::fail,
+        updates::cancel,
+        events::events,
+    )
+)]
+struct Document;

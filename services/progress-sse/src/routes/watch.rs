@@ -1,0 +1,20 @@
+//! `/watch/{id}`: the live page.
+
+use crate::page::WATCH;
+use actix_web::HttpResponse;
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use domain::OperationId;
+use http_kit::{Path, Problem};
+
+/// `GET /watch/{id}`: the page, open to all; what it shows it asks for with the reader's own key.
+pub(crate) async fn page(_id: Path<OperationId>) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
+        .insert_header((CONTENT_SECURITY_POLICY, WATCH.policy.as_str()))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((REFERRER_POLICY, "no-referrer"))
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .body(WATCH.html.as_str()))
+}

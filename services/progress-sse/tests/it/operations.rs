@@ -1,0 +1,76 @@
+//! `/v1/operations`: create, read, wait, forget.
+
+use crate::support::Stand;
+use serde_json::json;
+use testkit::expect_problem;
+
+#[tokio::test]
+async fn an_operation_is_created_read_and_forgotten() {
+    let stand = Stand::start().await;
+    let api = &stand.api;
+
+    let made = api
+        .post(
+            "/v1/operations",
+            &json!({"id": "job", "title": "A job", "project": "acme", "steps": [{"name": "a"}]}),
+        )
+        .header("X-Correlation-ID", "corr-1")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (made.status().as_u16(), &made.headers()["location"]),
+        (201, &"/v1/operations/job".parse().unwrap())
+    );
+    let snapshot = stand.snapshot("job").await;
+    assert_eq!(
+        (&snapshot["state"], &snapshot["title"], &snapshot["correlation_id"], &snapshot["steps"][0]["state"]),
+        (&json!("pending"), &json!("A job"), &json!("corr-1"), &json!("pending"))
+    );
+    let taken = api.post("/v1/operations", &json!({"id": "job"})).send().await.unwrap();
+    expect_problem(taken, 409, None).await;
+
+    assert_eq!(api.delete("/v1/operations/job").send().await.unwrap().status(), 204);
+    expect_problem(api.delete("/v1/operations/job").send().await.unwrap(), 404, None).await;
+    expect_problem(api.get("/v1/operations/job").send().await.unwrap(), 404, None).await;
+    let random = stand.create(json!({})).await;
+    assert_eq!(random.len(), 32);
+}
+
+#[tokio::test]
+async fn a_poller_waits_for_news_and_no_longer_than_it_said() {
+    let stand = Stand::start().await;
+    let id = stand.create(json!({})).await;
+    let cursor = stand.snapshot(&id).await["cursor"].as_str().unwrap().to_owned();
+    let wait = |ms: u64| stand.api.get(&format!("/v1/operations/{id}?wait_ms={ms}&after={cursor}"));
+
+    let nothing = stand.api.json(wait(50)).await;
+    let (news, _) = tokio::join!(stand.api.json(wait(30_000)), stand.update(&id, json!({"percent": 30})));
+    let at_once = stand.api.json(wait(30_000)).await;
+
+    assert_eq!(nothing["cursor"], cursor);
+    assert_eq!((&news["percent"], &at_once["percent"]), (&json!(30.0), &json!(30.0)));
+}
+
+#[tokio::test]
+async fn the_description_holds_every_route_and_type() {
+    let stand = Stand::start().await;
+    let document = stand.api.json(stand.api.get("/openapi.json")).await;
+    for (path, method) in [
+        ("/v1/operations", "post"),
+        ("/v1/operations/{id}", "get"),
+        ("/v1/operations/{id}", "delete"),
+        ("/v1/operations/{id}/updates", "post"),
+        ("/v1/operations/{id}/complete", "post"),
+        ("/v1/operations/{id}/fail", "post"),
+        ("/v1/operations/{id}/cancel", "post"),
+        ("/v1/operations/{id}/events", "get"),
+    ] {
+        assert!(document["paths"][path][method].is_object(), "{method} {path}");
+    }
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#/").skip(1).filter_map(|rest| rest.split('"').next()) {
+        let found = reference.split('/').fold(&document, |value, part| &value[part]);
+        assert!(found.is_object(), "{reference} leads nowhere");
+    }
+}
