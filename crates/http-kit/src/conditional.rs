@@ -38,6 +38,11 @@ impl ETag {
         &self.opaque
     }
 
+    /// It only says that two representations mean the same; no condition of a write holds by it.
+    pub fn is_weak(&self) -> bool {
+        self.weak
+    }
+
     /// The tag as a header.
     pub fn header(&self) -> HeaderValue {
         HeaderValue::from_bytes(self.to_string().as_bytes()).expect("a tag holds no control character")
