@@ -1,2 +1,5 @@
 //! Starts cache-api.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    http_kit::main("cache-api", cache_api::run)
+}
