@@ -422,7 +422,9 @@ pub struct LeaseAnswers {
 }
 
 /// A body that is one item, or an array of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(untagged)]
 pub enum OneOrMany<T> {
     /// One: its refusal is the answer's status.
     One(T),
@@ -430,30 +432,7 @@ pub enum OneOrMany<T> {
     Many(Vec<T>),
 }
 
-#[cfg(feature = "openapi")]
-impl<T: utoipa::ToSchema> utoipa::PartialSchema for OneOrMany<T> {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder, Schema};
-        use utoipa::openapi::{Ref, RefOr};
-        let one = || Ref::from_schema_name(T::name());
-        let many = ArrayBuilder::new().items(one()).min_items(Some(1)).max_items(Some(1000));
-        RefOr::T(Schema::OneOf(OneOfBuilder::new().item(one()).item(many).build()))
-    }
-}
-
-#[cfg(feature = "openapi")]
-impl<T: utoipa::ToSchema> utoipa::ToSchema for OneOrMany<T> {
-    fn name() -> std::borrow::Cow<'static, str> {
-        format!("OneOrMany{}", T::name()).into()
-    }
-
-    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
-        schemas.push((T::name().into_owned(), T::schema()));
-        T::schemas(schemas);
-    }
-}
-
-// By hand instead of `untagged`, which would say "did not match any variant" instead of naming the field.
+// Read by hand: `untagged` would say "did not match any variant" instead of naming the field.
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrManyVisitor<T>(PhantomData<T>);

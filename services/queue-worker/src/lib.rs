@@ -1,1 +1,90 @@
-//! queue-worker.
+#![doc = include_str!("../README.md")]
+
+mod app;
+mod archive;
+mod config;
+mod handlers;
+mod health;
+mod keys;
+mod openapi;
+mod push;
+mod reporter;
+mod routes;
+mod views;
+mod workers;
+
+pub use archive::{FileRecord, Manifest, PartRecord, SkipReason, Skipped};
+pub use config::{Config, HandlerName, InvalidTarget, QueueConfig, QueueNames, QueueWorkerConfig, Target};
+
+use app::App;
+use http_kit::{Authenticator, Server};
+use progress::{Lifetimes, Operations};
+use queue::{Queues, QueuesOptions};
+use redis_core::Redis;
+use reporter::ProgressReporter;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Serves HTTP and works on the configured queues until `stop`; then takes no more tasks, lets running ones finish within
+/// the grace, gives the rest back, and returns.
+///
+/// # Errors
+/// The address is taken, a secret file cannot be read, or the server broke down.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let redis = Redis::connect(&config.redis);
+    let settings = &config.queue_worker;
+    let options = QueuesOptions {
+        max_queues: settings.max_queues,
+        max_bytes: (settings.max_bytes > 0).then_some(settings.max_bytes),
+        ..QueuesOptions::default()
+    };
+    let queues = Queues::new(redis.clone(), options);
+    let reporter = ProgressReporter::new(Operations::new(redis.clone(), Lifetimes::default()));
+    // Before any work begins: an address that is taken ends the start.
+    let server = settings.http.then(|| bind(&config, &redis)).transpose()?;
+    let workers = workers::all(settings, &queues, &redis, &reporter)?;
+
+    let mut jobs = JoinSet::new();
+    jobs.spawn(workers::register(queues.clone(), settings.all_queues().into_keys().collect(), stop.clone()));
+    let tended = queues.clone();
+    let stop_tending = stop.clone();
+    jobs.spawn(async move { tended.tend(stop_tending).await });
+    for worker in workers {
+        jobs.spawn(worker.run(stop.clone()));
+    }
+
+    let served = match server {
+        Some(server) => {
+            let app = App::new(queues.clone(), reporter, settings, stop.clone());
+            let served = server.run(routes::table(app.clone()), stop.clone()).await;
+            app.close().await;
+            served
+        }
+        None => {
+            stop.cancelled().await;
+            Ok(())
+        }
+    };
+    // Also when the server broke down: the workers give back what they hold.
+    stop.cancel();
+    while jobs.join_next().await.is_some() {}
+    queues.close().await;
+    redis.close().await;
+    Ok(served?)
+}
+
+fn bind(config: &Config, redis: &Redis) -> anyhow::Result<Server> {
+    let address = config.queue_worker.bind;
+    let keys = redis.clone();
+    let auth =
+        Authenticator::new(&config.auth, address)?.with_source(move || health::further_keys(keys.clone()));
+    let served: Vec<String> = config.queue_worker.served().keys().map(ToString::to_string).collect();
+    let (probe, seen) = (redis.clone(), redis.clone());
+    let server = Server::bind("queue-worker", address, config.http.clone(), auth)?
+        // A client that hangs up in a long poll must not be given tasks.
+        .half_closed(false)
+        .readiness(move || health::readiness(probe.clone()))
+        .health(move || health::detail(seen.clone(), served.clone()))
+        .openapi(openapi::document());
+    Ok(server)
+}

@@ -1,2 +1,5 @@
 //! Starts queue-worker.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    http_kit::main("queue-worker", queue_worker::run)
+}
