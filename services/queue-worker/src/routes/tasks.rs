@@ -17,7 +17,7 @@ use std::time::Duration;
 #[utoipa::path(
     post, path = "/v1/queues/{queue}/tasks", tag = "tasks", operation_id = "enqueue",
     summary = "Enqueue a task; the first one makes the queue",
-    params(("queue" = QueueName, Path), ("Idempotency-Key" = Option<domain::IdempotencyKey>, Header)),
+    params(("queue" = QueueName, Path), ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters")),
     request_body = wire::NewTask,
     responses(
         (status = 201, description = "Enqueued", body = wire::Enqueued, headers(("Location" = String))),
@@ -46,7 +46,7 @@ pub(crate) async fn enqueue(
 #[utoipa::path(
     post, path = "/v1/queues/{queue}/tasks/batch", tag = "tasks", operation_id = "enqueue_batch",
     summary = "Enqueue up to 1,000 tasks, all or none",
-    params(("queue" = QueueName, Path), ("Idempotency-Key" = Option<domain::IdempotencyKey>, Header)),
+    params(("queue" = QueueName, Path), ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters")),
     request_body = wire::NewTasks,
     responses(
         (status = 201, description = "Enqueued", body = wire::EnqueuedAll),

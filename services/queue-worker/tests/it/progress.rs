@@ -1,0 +1,93 @@
+//! Tasks as operations, by their ids.
+
+use crate::support::Stage;
+use domain::{OperationState, StepState};
+use serde_json::{Value, json};
+use testkit::expect_problem;
+
+#[tokio::test]
+async fn a_pulled_task_with_progress_is_an_operation_from_its_lease_to_its_end() {
+    let stage = Stage::new().await;
+    let request = stage
+        .api
+        .post("/v1/queues/agent_tasks/tasks", &json!({"payload": 1, "progress": true, "project": "acme"}));
+    let enqueued = stage.api.json(request.header("X-Correlation-ID", "order-7")).await;
+    let id = enqueued["id"].as_str().unwrap();
+    let operation = format!("agent_tasks.{id}");
+    assert_eq!(stage.task("agent_tasks", id).await["operation"], operation.as_str());
+
+    let token = stage.lease("agent_tasks").await["token"].clone();
+    let begun = stage.operation("agent_tasks", id, |_| true).await;
+    assert_eq!(begun.id.as_str(), operation);
+    assert_eq!(begun.correlation_id.unwrap().as_str(), "order-7");
+    assert_eq!(begun.project.unwrap().as_str(), "acme");
+
+    let updates = json!([{"step": "think", "state": "running", "percent": 50}, {"message": "hm"}]);
+    let report = json!({"id": id, "token": token, "updates": updates});
+    let taken = stage.say("agent_tasks", "progress", report).await;
+    assert_eq!(taken.json::<Value>().await.unwrap(), json!({"id": id, "state": "leased"}));
+    let shown = stage.operation("agent_tasks", id, |_| true).await;
+    assert_eq!((shown.percent, shown.steps[0].state), (50.0, StepState::Running));
+    assert_eq!(shown.message.as_deref(), Some("hm"));
+
+    stage.say("agent_tasks", "ack", json!({"id": id, "token": token})).await;
+    let ended = stage.operation("agent_tasks", id, |_| true).await;
+    assert_eq!((ended.state, ended.percent), (OperationState::Completed, 100.0));
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_lease_cannot_speak_any_more() {
+    let stage = Stage::new().await;
+    let id = stage.enqueue("agent_tasks", json!({"payload": 1, "progress": true})).await;
+    let lost = stage.lease("agent_tasks").await["token"].clone();
+    stage.say("agent_tasks", "nack", json!({"id": id, "token": lost, "then": "give_back"})).await;
+    stage.lease("agent_tasks").await;
+
+    let report = json!({"id": id, "token": lost, "updates": [{"message": "I am still here"}]});
+    let problem = expect_problem(stage.say("agent_tasks", "progress", report).await, 409, None).await;
+    assert_eq!(problem["type"], "https://sluice.dev/problems/lease-lost");
+}
+
+#[tokio::test]
+async fn an_operation_ends_as_its_task_does() {
+    let stage = Stage::new().await;
+    let leased = async |queue: &str| {
+        let id = stage.enqueue(queue, json!({"payload": 1, "progress": true})).await;
+        let token = stage.lease(queue).await["token"].clone();
+        (id, token)
+    };
+
+    let (dead, token) = leased("q-dead").await;
+    stage.say("q-dead", "nack", json!({"id": dead, "token": token, "then": "die", "error": "no"})).await;
+    let shown = stage.operation("q-dead", &dead, |_| true).await;
+    assert_eq!((shown.state, shown.message.as_deref()), (OperationState::Failed, Some("no")));
+
+    let (cancelled, _) = leased("q-cancelled").await;
+    let path = format!("/v1/queues/q-cancelled/tasks/{cancelled}");
+    stage.api.delete(&path).send().await.unwrap();
+    let shown = stage.operation("q-cancelled", &cancelled, |_| true).await;
+    assert_eq!(shown.state, OperationState::Cancelled);
+
+    let (retrying, token) = leased("q-retrying").await;
+    stage.say("q-retrying", "nack", json!({"id": retrying, "token": token, "error": "busy"})).await;
+    let shown = stage.operation("q-retrying", &retrying, |_| true).await;
+    assert_eq!(shown.state, OperationState::Running);
+    assert!(shown.message.unwrap().contains("busy"));
+}
+
+#[tokio::test]
+async fn progress_that_was_not_asked_for_or_makes_no_sense_is_refused() {
+    let stage = Stage::new().await;
+    let silent = stage.enqueue("mail", json!({"payload": 1})).await;
+    let token = stage.lease("mail").await["token"].clone();
+    let report = json!({"id": silent, "token": token, "updates": [{"percent": 1}]});
+    let problem = expect_problem(stage.say("mail", "progress", report).await, 409, None).await;
+    assert_eq!(problem["type"], "https://sluice.dev/problems/conflict");
+
+    let shown = stage.enqueue("loud", json!({"payload": 1, "progress": true})).await;
+    let token = stage.lease("loud").await["token"].clone();
+    let report = json!({"id": shown, "token": token, "updates": [{"percent": 1}, {"percent": 101}]});
+    expect_problem(stage.say("loud", "progress", report.clone()).await, 422, "/updates/1/percent").await;
+    let array = stage.say("loud", "progress", json!([report])).await.json::<Value>().await.unwrap();
+    assert_eq!(array["results"][0]["problem"], "invalid-input");
+}
