@@ -16,8 +16,14 @@ pub(crate) struct Description {
 }
 
 impl Description {
-    pub(crate) fn new(document: &OpenApi) -> Self {
-        let document = complete(serde_json::to_value(document).expect("a document is JSON"));
+    pub(crate) fn new(service: &str, document: &OpenApi) -> Self {
+        let mut document = complete(serde_json::to_value(document).expect("a document is JSON"));
+        for (member, fallback) in [("title", service), ("version", env!("CARGO_PKG_VERSION"))] {
+            let member = &mut document["info"][member];
+            if member.as_str().is_none_or(str::is_empty) {
+                *member = fallback.into();
+            }
+        }
         let json = serde_json::to_vec(&document).expect("a value is JSON");
         Self { json: json.into(), html: docs_page::render(&document).into() }
     }

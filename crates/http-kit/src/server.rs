@@ -234,7 +234,7 @@ impl Server {
         let common = Common {
             auth: auth.clone(),
             health: health.clone(),
-            description: Data::new(Description::new(&self.openapi)),
+            description: Data::new(Description::new(service, &self.openapi)),
             config: config.clone(),
         };
         let (address, workers) =

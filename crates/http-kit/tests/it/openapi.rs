@@ -1,6 +1,6 @@
 //! The description that clients are generated from.
 
-use crate::support::{Served, config, open, routes, server};
+use crate::support::{Served, config, open, routes, server, start};
 use utoipa::OpenApi;
 
 #[utoipa::path(get, path = "/v1/tasks", params(("limit" = u16, Query)), responses((status = 200, body = String)))]
@@ -28,6 +28,13 @@ async fn the_document_is_3_1_and_resolves_all_its_references() {
     for pointer in references {
         assert!(document.pointer(pointer).is_some(), "{pointer}");
     }
+}
+
+#[tokio::test]
+async fn a_service_that_says_nothing_of_itself_is_named_all_the_same() {
+    let document = start().get("/openapi.json").await.json();
+    assert_eq!(document["info"]["title"], "test");
+    assert!(document["paths"].get("/health/ready").is_some());
 }
 
 #[tokio::test]
