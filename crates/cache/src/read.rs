@@ -174,3 +174,51 @@ impl Verdict {
         reason.map(Self::Dead).ok_or_else(|| RedisError::Protocol(format!("read.lua: {word:?}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ContentType, Draft, Tags};
+
+    fn packed(payload: &'static str) -> Bytes {
+        let payload = Bytes::from_static(payload.as_bytes());
+        let ttl = Duration::from_secs(1);
+        Draft { content_type: ContentType::octets(), tags: Tags::default(), ttl, payload }.pack().bytes
+    }
+
+    fn judged(entry: &Bytes) -> (Judgement, Verdict) {
+        let head = Head::unpack(entry).unwrap();
+        let judgement = Judgement { judged: Timestamp::default(), last_stamp: None, verdicts: Vec::new() };
+        (judgement, Verdict::Live(head, Bytes::new()))
+    }
+
+    #[test]
+    fn a_verdict_holds_for_the_very_entry_that_was_judged_and_for_no_other() {
+        let entry = packed("hello");
+        let (judgement, verdict) = judged(&entry);
+
+        let joined = judgement.join(&verdict, Some(entry.clone()));
+        assert!(matches!(joined, Some(Read::Hit(hit)) if hit.payload == "hello"));
+        assert!(judgement.join(&verdict, Some(packed("other"))).is_none(), "written in between");
+        assert!(judgement.join(&verdict, None).is_none(), "deleted in between");
+        let dead = judgement.join(&Verdict::Dead(MissReason::Expired), Some(entry));
+        assert!(matches!(dead, Some(Read::Miss(miss)) if miss.reason == MissReason::Expired));
+    }
+
+    #[test]
+    fn an_entry_that_is_longer_or_shorter_than_it_says_is_not_shown() {
+        let entry = packed("hello");
+        let (judgement, verdict) = judged(&entry);
+        let longer = Bytes::from([&entry[..], b"!"].concat());
+        for torn in [entry.slice(..entry.len() - 1), longer] {
+            let read = judgement.join(&verdict, Some(torn));
+            assert!(matches!(read, Some(Read::Miss(miss)) if miss.reason == MissReason::Unreadable));
+        }
+    }
+
+    #[test]
+    fn a_word_that_nobody_knows_is_an_error_and_not_a_miss() {
+        let word = Verdict::parse("perhaps", &Bytes::new(), Bytes::new());
+        assert!(matches!(word, Err(RedisError::Protocol(_))));
+    }
+}
