@@ -165,7 +165,15 @@ impl Queues {
         self.register_lost(&queues).await;
         let (mut next, mut bytes) = (LONGEST_PAUSE, 0_i64);
         for name in queues {
-            let ticked = self.of(&name).tick().await?;
+            let ticked = match self.of(&name).tick().await {
+                Ok(ticked) => ticked,
+                // One queue that cannot be read must not stop the others.
+                Err(error @ (RedisError::Reply(_) | RedisError::Protocol(_))) => {
+                    tracing::error!(queue.name = %name, error = %error, "could not tend {name}: {error}");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             next = ticked.next.map_or(next, |due| due.min(next));
             bytes = bytes.saturating_add(i64::try_from(ticked.bytes).unwrap_or(i64::MAX));
         }

@@ -163,8 +163,11 @@ impl<H: Handler> Round<H> {
 
     async fn run(mut self) {
         loop {
-            while let Some(done) = self.handlers.try_join_next() {
-                self.collect(done);
+            self.collect_all();
+            if !self.finished.is_empty() && !self.running.is_empty() {
+                // Whatever ends at this very moment shares the call.
+                tokio::task::yield_now().await;
+                self.collect_all();
             }
             while self.reports.try_join_next().is_some() {}
             self.change_phase();
@@ -274,8 +277,17 @@ impl<H: Handler> Round<H> {
             announced: Arc::new(AtomicBool::new(false)),
         };
         let ends = begin + self.worker.options.lease;
+        if self.running.is_empty() {
+            self.beat_at = begin + self.worker.options.lease / 3; // Nothing was held before that needed a beat.
+        }
         self.running.insert(lease.task.number, Running { context: context.clone(), ends });
         self.handlers.spawn(execute(Arc::clone(&self.worker.handler), payload, context, limit));
+    }
+
+    fn collect_all(&mut self) {
+        while let Some(done) = self.handlers.try_join_next() {
+            self.collect(done);
+        }
     }
 
     fn collect(&mut self, done: Result<Finished, JoinError>) {

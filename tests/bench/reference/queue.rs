@@ -14,11 +14,10 @@ use serde_json::value::RawValue;
 
 use super::{bytes, run};
 
-const SHARED: [&str; 5] = [
+const SHARED: [&str; 4] = [
     CLOCK_LUA,
     include_str!("../../../crates/queue/src/scripts/shared/names.lua"),
-    include_str!("../../../crates/queue/src/scripts/shared/record.lua"),
-    include_str!("../../../crates/queue/src/scripts/shared/ready.lua"),
+    include_str!("../../../crates/queue/src/scripts/shared/lanes.lua"),
     include_str!("../../../crates/queue/src/scripts/shared/admission.lua"),
 ];
 static ENQUEUE: LazyLock<Script> = LazyLock::new(|| {

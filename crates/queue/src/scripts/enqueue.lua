@@ -12,7 +12,7 @@
 --          queue:{Q}:repeats  hash  idempotency key -> hash of the body, salt, number
 --          queue:{Q}:repeats-until  zset  idempotency key by the moment when it may go
 --          queue:{Q}:wake  channel  'ready <n>' | 'due'
--- Shared   clock.lua, names.lua, record.lua, ready.lua, admission.lua
+-- Shared   clock.lua, names.lua, lanes.lua, admission.lua
 local items = {}
 for at = 2, #ARGV, 7 do items[#items + 1] = { unpack(ARGV, at, at + 6) } end
 return admit(items, false)

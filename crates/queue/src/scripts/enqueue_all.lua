@@ -5,7 +5,7 @@
 -- Returns  per item: number | `=` salt number | 'mismatch' | 'full'; with one of the last two, nothing was written
 -- Cost     O(items), a dozen commands and two a lane, one slot
 -- Derives  as enqueue.lua
--- Shared   clock.lua, names.lua, record.lua, ready.lua, admission.lua
+-- Shared   clock.lua, names.lua, lanes.lua, admission.lua
 local items = {}
 for at = 2, #ARGV, 7 do items[#items + 1] = { unpack(ARGV, at, at + 6) } end
 return admit(items, true)

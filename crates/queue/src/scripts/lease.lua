@@ -13,7 +13,7 @@
 --          queue:{Q}:scheduled, retrying, expiring, dead, done  zsets  number by time
 --          queue:{Q}:outcomes  hash  number -> packed outcome · queue:{Q}:counters  hash
 --          queue:{Q}:wake  channel  'ready <n>' · queue:{Q}:ends  channel  numbers
--- Shared   clock.lua, names.lua, record.lua, ready.lua, ending.lua, due.lua, leasing.lua
+-- Shared   clock.lua, names.lua, record.lua, lanes.lua, taking.lua, ending.lua, due.lua, leasing.lua
 local now = clock_ms()
 local next = advance(now)
 local answers = {}

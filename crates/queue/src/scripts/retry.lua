@@ -6,7 +6,7 @@
 -- Cost     O(log dead), some eight commands, one slot
 -- Derives  queue:{Q}:tasks, outcomes, counters  hashes · queue:{Q}:dead, used, turns:<p>  zsets
 --          queue:{Q}:ready:<p>:<lane>  list · queue:{Q}:expiring  zset · queue:{Q}:wake  channel
--- Shared   clock.lua, names.lua, record.lua, ready.lua
+-- Shared   clock.lua, names.lua, record.lua, lanes.lua
 local number, now = ARGV[2], clock_ms()
 local record = redis.call('HGET', names.tasks, number)
 if not record then return redis.call('HEXISTS', names.outcomes, number) == 1 and 'finished' or 'gone' end

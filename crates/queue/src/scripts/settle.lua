@@ -7,7 +7,7 @@
 -- Returns  per item: 'succeeded' | 'retrying' | 'dead' | 'ready', the same for a repeat; 'stale' | 'gone'
 -- Cost     O(items log leased); nine commands for any number of acks, some five for each other item; one slot
 -- Derives  as lease.lua, and queue:{Q}:results  hash  number -> result
--- Shared   clock.lua, names.lua, record.lua, ready.lua, ending.lua, settling.lua
+-- Shared   clock.lua, names.lua, record.lua, lanes.lua, ending.lua, settling.lua
 local items = {}
 for at = 2, #ARGV, 6 do items[#items + 1] = { unpack(ARGV, at, at + 5) } end
 local answers = settle(items, clock_ms())

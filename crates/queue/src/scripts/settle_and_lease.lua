@@ -5,7 +5,7 @@
 -- Returns  what lease.lua answers, then what settle.lua answers per item
 -- Cost     the sum of both; the overhead of a call, 6 to 10 µs, only once
 -- Derives  as lease.lua and settle.lua
--- Shared   clock.lua, names.lua, record.lua, ready.lua, ending.lua, due.lua, settling.lua, leasing.lua
+-- Shared   clock.lua, names.lua, record.lua, lanes.lua, taking.lua, ending.lua, due.lua, settling.lua, leasing.lua
 local now, items = clock_ms(), {}
 for at = 5, #ARGV, 6 do items[#items + 1] = { unpack(ARGV, at, at + 5) } end
 local settled = #items > 0 and settle(items, now) or {}

@@ -6,7 +6,7 @@
 -- Returns  { ms until the next thing is due, 0 when there may be more now, or '' ; bytes that the queue holds }
 -- Cost     O(64 log waiting) at most, whatever the backlog
 -- Derives  as lease.lua and settle.lua, and queue:{Q}:repeats  hash · queue:{Q}:repeats-until  zset
--- Shared   clock.lua, names.lua, record.lua, ready.lua, ending.lua, due.lua
+-- Shared   clock.lua, names.lua, record.lua, lanes.lua, ending.lua, due.lua
 local RECHECK_MS = 600000
 local now = clock_ms()
 local next = advance(now)

@@ -22,6 +22,13 @@ local function due_of(item, now)
   return tonumber(item[3])
 end
 
+-- Whether one of these (score, member, …) is due before all others: only then somebody's timer is set too late.
+local function is_first(zset, pairs_of)
+  local first = redis.call('ZRANGE', zset, 0, 0)[1]
+  for i = 2, #pairs_of, 2 do if pairs_of[i] == first then return true end end
+  return false
+end
+
 -- Which items are new, what the others are answered, and whether any is refused. Writes nothing.
 local function judge(items)
   local answers, fresh, keys, refused, size = {}, {}, {}, false, 0
@@ -96,7 +103,7 @@ local function admit(items, together)
   for _, lane in ipairs(order) do append(lanes[lane].p, lanes[lane].name, lanes[lane].items) end
   if #scheduled > 0 then
     redis.call('ZADD', names.scheduled, unpack(scheduled))
-    told.due = true
+    told.due = told.due or is_first(names.scheduled, scheduled)
   end
   if #expiring > 0 then redis.call('ZADD', names.expiring, unpack(expiring)) end
   if #repeats > 0 then

@@ -19,6 +19,9 @@ local function tell()
   if #told.ended > 0 then redis.call('SPUBLISH', names.ends, table.concat(told.ended, ' ')) end
 end
 
+-- What each costs beside its own bytes: entries of hashes, lists and zsets, and their share of the tables.
+local TASK_BYTES, OUTCOME_BYTES, RESULT_BYTES, REPEAT_BYTES = 72, 160, 72, 200
+
 -- Lifetime totals and bytes, added up here and written once.
 local totals = {}
 local function count(what, by) totals[what] = (totals[what] or 0) + by end

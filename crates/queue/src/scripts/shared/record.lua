@@ -9,9 +9,6 @@ local MAX_ATTEMPTS, BACKOFF, HISTORY, ERRORS, SETTLED, REASON, HOLDER = 1, 2, 3,
 local LAST_TAG = 32
 local MAX_CRASHES, ERRORS_KEPT, ERROR_BYTES, HISTORY_BYTES = 3, 5, 1000, 20 * 7
 
--- What a waiting task costs beside its record: hash entry, list item, their share of the tables.
-local TASK_BYTES, OUTCOME_BYTES, RESULT_BYTES, REPEAT_BYTES = 72, 160, 72, 200
-
 local sizes = {} -- flags -> bytes up to the lane
 local function fixed_size(flags)
   local size = sizes[flags]

@@ -57,7 +57,8 @@ local function leave(item, holder, record, now)
   enter(task, 't', now)
   rewrite(number, record, task)
   redis.call('ZADD', names.retrying, now + pause(task, item), wide(number))
-  told.due = true
+  -- Only then somebody's timer is set too late.
+  told.due = told.due or redis.call('ZRANGE', names.retrying, 0, 0)[1] == wide(number)
   return 'retrying'
 end
 
