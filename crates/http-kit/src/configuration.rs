@@ -92,8 +92,9 @@ pub fn load_config<C: ServiceConfig>(sources: &Sources) -> Result<C, ConfigError
 
     let root = Value::new(None, ValueKind::Table(sections.into_iter().collect()));
     let config: C = serde_path_to_error::deserialize(root).map_err(|error| {
-        let path = error.path().to_string();
-        ConfigError::value(path, error.into_inner().to_string())
+        let (path, reason) = (error.path().to_string(), error.into_inner().to_string());
+        // The library repeats the key, or names only a part of it.
+        ConfigError::value(path, reason.split(" for key `").next().unwrap_or_default())
     })?;
     config.check()?;
     Authenticator::new(config.auth(), config.bind())?;
