@@ -245,7 +245,7 @@ pub struct Statuses {
 pub struct TaskPage {
     /// The tasks.
     pub tasks: Vec<Task>,
-    /// Where the next page begins: `?cursor=`. Left out on the last one.
+    /// Where the next page begins: `?after=`. Left out on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -461,7 +461,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
 pub struct Queue {
     /// Its name.
     pub name: QueueName,
-    /// How its tasks are delivered by the process that answers.
+    /// How its tasks are delivered.
     pub executor: Executor,
     /// How many tasks there are in each state.
     pub depth: Depth,
@@ -470,12 +470,12 @@ pub struct Queue {
     pub oldest_ready_ms: Option<u64>,
 }
 
-/// How the tasks of a queue are delivered.
+/// How the tasks of a queue are delivered, as the process that answers is configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Executor {
-    /// Not by this process: they wait for workers that pull.
+    /// They wait for workers that pull.
     #[default]
     None,
     /// To a URL.

@@ -61,8 +61,8 @@ pub(crate) async fn dead(
     app: Data<App>,
 ) -> Result<HttpResponse, Problem> {
     access.require(Action::QueueRead, name.as_str())?;
-    let PageQuery { cursor, limit } = page;
-    tasks::page(&app, &name, Shelf::Dead, cursor.as_deref(), limit, |_| true).await
+    let PageQuery { after, limit } = page;
+    tasks::page(&app, &name, Shelf::Dead, after.as_deref(), limit, |_| true).await
 }
 
 /// Which page of a list.
@@ -71,7 +71,7 @@ pub(crate) async fn dead(
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageQuery {
     /// `next` of the page before.
-    cursor: Option<String>,
+    after: Option<String>,
     /// How many tasks at most.
     #[param(minimum = 1, maximum = 100, default = 50)]
     limit: Option<u16>,

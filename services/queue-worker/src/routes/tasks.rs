@@ -128,9 +128,9 @@ pub(crate) async fn list(
     app: Data<App>,
 ) -> Result<HttpResponse, Problem> {
     access.require(Action::QueueRead, name.as_str())?;
-    let ListQuery { state, cursor, limit } = query;
+    let ListQuery { state, after, limit } = query;
     let (shelf, state) = state.shelf();
-    page(&app, &name, shelf, cursor.as_deref(), limit, |task| task == state).await
+    page(&app, &name, shelf, after.as_deref(), limit, |task| task == state).await
 }
 
 /// `GET …/tasks/{id}`: with its payload while it waits, with its result once it is done. `?wait_ms=` waits for its end.
@@ -217,7 +217,7 @@ pub(crate) struct ListQuery {
     #[param(inline)]
     state: ListedState,
     /// `next` of the page before.
-    cursor: Option<String>,
+    after: Option<String>,
     /// How many tasks at most; succeeded and cancelled ones share a list, so that a page of them may be short.
     #[param(minimum = 1, maximum = 100, default = 50)]
     limit: Option<u16>,
@@ -308,7 +308,7 @@ pub(crate) async fn page(
     app: &App,
     name: &QueueName,
     shelf: Shelf,
-    cursor: Option<&str>,
+    after: Option<&str>,
     limit: Option<u16>,
     is_wanted: impl Fn(TaskState) -> bool,
 ) -> Result<HttpResponse, Problem> {
@@ -316,8 +316,8 @@ pub(crate) async fn page(
     if !(1..=LONGEST_PAGE).contains(&limit) {
         return Err(Problem::field("limit", format!("1 to {LONGEST_PAGE}")));
     }
-    let after = cursor.map(str::parse::<queue::Cursor>).transpose();
-    let after = after.map_err(|error| Problem::field("cursor", error.to_string()))?;
+    let after = after.map(str::parse::<queue::Cursor>).transpose();
+    let after = after.map_err(|error| Problem::field("after", error.to_string()))?;
     let found = app.existing(name).await?.list(shelf, after.as_ref(), limit).await?;
     let wanted = found.tasks.into_iter().filter(|task| is_wanted(task.state));
     let tasks =
@@ -357,3 +357,15 @@ const MOST_IDS: usize = 1000;
 const USUAL_PAGE: u16 = 50;
 const LONGEST_PAGE: usize = 100;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_poll_waits_half_a_minute_at_most() {
+        for (asked, waits) in [(None, 0), (Some(7), 7), (Some(30_000), 30_000), (Some(u64::MAX), 30_000)] {
+            assert_eq!(wait(asked), Duration::from_millis(waits), "{asked:?}");
+        }
+    }
+}

@@ -163,3 +163,31 @@ async fn a_long_poll_ends_when_the_service_stops() {
     assert_eq!(leased, json!({"tasks": []}));
     assert!(took < SOON, "{took:?}");
 }
+
+#[tokio::test]
+async fn a_long_poll_over_an_outage_ends_and_the_next_one_works() {
+    let mut stage = Stage::new().await;
+    stage.enqueue("mail", json!({"payload": 1})).await;
+    let held = stage.lease("mail").await;
+    let (api, redis) = (stage.api.clone(), &mut stage.redis);
+    let polling = async {
+        let request = json!({"worker": "w", "wait_ms": 30_000});
+        api.post("/v1/queues/mail/leases", &request).send().await.unwrap()
+    };
+    let breaking = async {
+        until(async || !redis.cli(&["PUBSUB", "SHARDCHANNELS", "queue:{mail}:wake"]).await.is_empty(), SOON)
+            .await;
+        redis.kill();
+    };
+    let (answer, ()) = tokio::join!(polling, breaking);
+    assert!(answer.headers().contains_key("retry-after"));
+    expect_problem(answer, 503, None).await;
+
+    // An empty Redis: the queue is known again by itself, the lease is not.
+    stage.redis.restart().await;
+    let enqueue = || stage.api.post("/v1/queues/mail/tasks", &json!({"payload": 2})).send();
+    until(async || enqueue().await.unwrap().status() == 201, SOON).await;
+    assert_eq!(stage.lease("mail").await["payload"], 2);
+    let lost = stage.say("mail", "ack", json!({"id": "77-00000000", "token": held["token"]})).await;
+    expect_problem(lost, 404, None).await;
+}

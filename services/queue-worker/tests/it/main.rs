@@ -4,8 +4,10 @@
 
 mod bad_input;
 mod bounds;
+mod costs;
 mod description;
 mod export_project;
+mod guide;
 mod leases;
 mod progress;
 mod push;

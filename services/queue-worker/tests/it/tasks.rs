@@ -111,7 +111,7 @@ async fn a_list_is_paged_by_cursor() {
         let page = stage.api.json(stage.api.get(&path)).await;
         seen.extend(page["tasks"].as_array().unwrap().iter().map(|task| task["id"].clone()));
         let Some(next) = page["next"].as_str() else { break };
-        path = format!("/v1/queues/mail/tasks?state=scheduled&limit=2&cursor={next}");
+        path = format!("/v1/queues/mail/tasks?state=scheduled&limit=2&after={next}");
     }
     let ids: Vec<_> = enqueued["tasks"].as_array().unwrap().iter().map(|task| task["id"].clone()).collect();
     assert_eq!(seen, ids);
