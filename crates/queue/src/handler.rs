@@ -28,6 +28,9 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Done, Failure>> + Send;
 }
 
+/// What a report may take.
+pub(crate) const REPORT_BOUND: Duration = Duration::from_secs(5);
+
 /// How a handler ends well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
@@ -124,10 +127,17 @@ impl Context {
     /// Announces the lease first when it was not yet, so that an operation exists, and knows the newest token.
     pub(crate) async fn report(&self, report: Report) {
         let Some(reporter) = &self.reporter else { return };
-        if !self.announced.swap(true, Ordering::Relaxed) && !matches!(report, Report::Leased) {
-            reporter.report(self.subject.clone(), Report::Leased).await;
+        let reports = async {
+            if !self.announced.swap(true, Ordering::Relaxed) && !matches!(report, Report::Leased) {
+                reporter.report(self.subject.clone(), Report::Leased).await;
+            }
+            reporter.report(self.subject.clone(), report).await;
+        };
+        // Bounded: a reporter that hangs must not hold the task up.
+        if tokio::time::timeout(REPORT_BOUND, reports).await.is_err() {
+            let id = self.subject.task.id;
+            tracing::warn!(task.id = %id, "gave up a report about task {id}");
         }
-        reporter.report(self.subject.clone(), report).await;
     }
 
     pub(crate) fn was_announced(&self) -> bool {

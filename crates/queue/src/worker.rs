@@ -1,7 +1,7 @@
 //! The worker: leases tasks, runs them, settles them. The only place of this engine that waits and spawns.
 
 use crate::error::LeaseError;
-use crate::handler::{Context, Done, Handler};
+use crate::handler::{Context, Done, Handler, REPORT_BOUND};
 use crate::lease::{End, Failure, LeaseRequest, Leased, Settled, Settlement};
 use crate::queue::{MOST_LEASED, Queue, Wake, WakeUps};
 use crate::queues::LONGEST_PAUSE;
@@ -234,7 +234,7 @@ impl<H: Handler> Round<H> {
                 let mut settled = settled.into_iter();
                 for finished in told {
                     if self.settlement(&finished).is_some() {
-                        self.tell_left(finished, settled.next());
+                        self.tell_left(finished, settled.next()).await;
                     }
                 }
             }
@@ -415,7 +415,7 @@ impl<H: Handler> Round<H> {
     }
 
     /// Tells the reporter how a task left, when it was told of it before.
-    fn tell_left(&mut self, finished: Finished, answer: Option<Result<Settled, LeaseError>>) {
+    async fn tell_left(&mut self, finished: Finished, answer: Option<Result<Settled, LeaseError>>) {
         let left = match answer {
             Some(Ok(settled)) => match (settled, &finished.outcome) {
                 (Settled::Succeeded, _) => Left::Succeeded,
@@ -437,9 +437,10 @@ impl<H: Handler> Round<H> {
             None => return,
         };
         if finished.context.was_announced() {
-            self.reports.spawn(async move {
-                let _ = timeout(REPORT_BOUND, finished.context.report(Report::Left(left))).await;
-            });
+            if self.reports.len() >= MOST_REPORTS {
+                self.reports.join_next().await;
+            }
+            self.reports.spawn(async move { finished.context.report(Report::Left(left)).await });
         }
     }
 }
@@ -448,8 +449,7 @@ impl<H: Handler> Round<H> {
 async fn execute<H: Handler>(handler: Arc<H>, payload: Bytes, context: Context, limit: Duration) -> Finished {
     let work = AssertUnwindSafe(async {
         if context.task().progress {
-            // Bounded: a reporter that hangs must not hold the task up.
-            let _ = timeout(REPORT_BOUND, context.report(Report::Leased)).await;
+            context.report(Report::Leased).await;
         }
         let payload = serde_json::from_slice(&payload)
             .map_err(|error| Failure::die(format!("the payload is not what the handler expects: {error}")))?;
@@ -488,8 +488,8 @@ fn jittered(pause: Duration) -> Duration {
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// Without a subscription the worker looks this often, and tries to subscribe again.
 const LISTEN_AGAIN: Duration = Duration::from_millis(250);
-/// What a report may take.
-const REPORT_BOUND: Duration = Duration::from_secs(5);
+/// Reports of ended tasks under way; beyond it the worker waits for one.
+const MOST_REPORTS: usize = 1024;
 /// What a handler may take to end once it was told that its work is in vain.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What a stopping worker tries to tell Redis, at the longest.

@@ -12,7 +12,7 @@ use redis_core::{Redis, RedisConfig};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use testkit::{RedisServer, until};
+use testkit::{RedisServer, both, until};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -129,10 +129,14 @@ fn json(what: &str) -> NewTask {
 
 #[tokio::test]
 async fn a_task_runs_and_its_result_can_be_read() {
-    let stand = Stand::start(|_| ()).await;
-    let id = stand.add("hello").await;
-    assert_eq!(stand.ended(id).await, (TaskState::Succeeded, Some("hello".into())));
-    stand.stopped().await;
+    both(|server| async {
+        let mut stand = Stand::on(server);
+        stand.work("one", |_| (), None);
+        let id = stand.add("hello").await;
+        assert_eq!(stand.ended(id).await, (TaskState::Succeeded, Some("hello".into())));
+        stand.stopped().await;
+    })
+    .await;
 }
 
 #[tokio::test]
