@@ -14,6 +14,7 @@ mod scripts;
 mod state;
 mod stats;
 mod task;
+mod tend;
 mod worker;
 
 pub use error::{EnqueueError, LeaseError, TaskError};

@@ -3,9 +3,9 @@
 use crate::error::EnqueueError;
 use crate::queue::Queue;
 use crate::retry::Backoff;
+use crate::tend::Tending;
 use crate::{keys, scripts};
 use domain::QueueName;
-use rand::RngExt;
 use redis_core::{Arg, Redis, RedisError, Reply};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -118,39 +118,34 @@ impl Queues {
         if self.known().contains(name) {
             return Ok(());
         }
-        let most = self.0.options.max_queues;
-        let args = vec![Arg::from(name.as_str().to_owned()), Arg::from(most)];
-        let answer = self.redis().run(&scripts::REGISTER, &[keys::queues(self.redis())], args).await?;
-        if answer.word() != "ok" {
-            return Err(EnqueueError::TooManyQueues(most));
-        }
-        self.known().insert(name.clone());
-        Ok(())
+        // Boxed: rare, and every enqueue's future would carry its size.
+        Box::pin(async {
+            let most = self.0.options.max_queues;
+            let args = vec![Arg::from(name.as_str().to_owned()), Arg::from(most)];
+            let answer = self.redis().run(&scripts::REGISTER, &[keys::queues(self.redis())], args).await?;
+            if answer.word() != "ok" {
+                return Err(EnqueueError::TooManyQueues(most));
+            }
+            self.known().insert(name.clone());
+            Ok(())
+        })
+        .await
     }
 
-    /// The node's timer: runs [`Queue::tick`] on every queue, at the moment when the next thing is due, at the latest
-    /// after a second. One of these per process suffices; any number of them agree.
+    /// The node's timer: runs [`Queue::tick`] on each queue when the next thing is due there, at the latest after a
+    /// second. One of these per process suffices; any number of them agree.
     ///
     /// So liveness never rests on a message: due tasks, lost leases, expiries and old outcomes are seen to within a
     /// second though every publish were lost. Also counts the bytes that the queues hold, for `max_bytes`.
     /// One round trip a queue and second when nothing happens. Returns when `stop` fires.
     pub async fn tend(&self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let next = match self.tick_all().await {
-                Ok(next) => next,
-                Err(error) => {
-                    tracing::debug!(error = %error, "could not tend the queues: {error}");
-                    LONGEST_PAUSE
-                }
-            };
-            // Jittered, so that the nodes do not all come at once.
-            let pause =
-                next.max(SHORTEST_PAUSE).min(LONGEST_PAUSE.mul_f64(rand::rng().random_range(0.8..1.0)));
-            tokio::select! { // Both may be dropped: neither has touched Redis.
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
+        Tending::new(self.clone()).run(stop).await;
+    }
+
+    /// Bytes that the queues may still take by the last count of [`Queues::tend`]; `None` without a bound or before
+    /// the first count. No round trip.
+    pub fn bytes_left(&self) -> Option<u64> {
+        u64::try_from(self.0.left.load(Ordering::Relaxed)).ok()
     }
 
     /// Waits until no lease call of this process is in flight, so that none strands tasks at a shutdown.
@@ -159,33 +154,17 @@ impl Queues {
         self.0.calls.wait().await;
     }
 
-    /// One tick of every queue; answers when the next is due.
-    async fn tick_all(&self) -> Result<Duration, RedisError> {
-        let queues = self.list().await?;
-        self.register_lost(&queues).await;
-        let (mut next, mut bytes) = (LONGEST_PAUSE, 0_i64);
-        for name in queues {
-            let ticked = match self.of(&name).tick().await {
-                Ok(ticked) => ticked,
-                // One queue that cannot be read must not stop the others.
-                Err(error @ (RedisError::Reply(_) | RedisError::Protocol(_))) => {
-                    tracing::error!(queue.name = %name, error = %error, "could not tend {name}: {error}");
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            next = ticked.next.map_or(next, |due| due.min(next));
-            bytes = bytes.saturating_add(i64::try_from(ticked.bytes).unwrap_or(i64::MAX));
-        }
+    /// The count of bytes that the queues hold is known anew.
+    pub(crate) fn counted(&self, bytes: u64) {
         if let Some(most) = self.0.options.max_bytes {
-            let most = i64::try_from(most).unwrap_or(i64::MAX);
-            self.0.left.store(most.saturating_sub(bytes).max(0), Ordering::Relaxed);
+            self.0
+                .left
+                .store(i64::try_from(most.saturating_sub(bytes)).unwrap_or(i64::MAX), Ordering::Relaxed);
         }
-        Ok(next)
     }
 
     /// A Redis that came back empty does not know our queues any more, though we use them.
-    async fn register_lost(&self, listed: &[QueueName]) {
+    pub(crate) async fn register_lost(&self, listed: &[QueueName]) {
         let lost: Vec<_> =
             self.known().iter().filter(|name| listed.binary_search(name).is_err()).cloned().collect();
         for name in lost {
@@ -210,12 +189,6 @@ impl Queues {
 
     pub(crate) fn calls(&self) -> &TaskTracker {
         &self.0.calls
-    }
-
-    /// Bytes that the queues may still take by the last count of [`Queues::tend`]; `None` without a bound or before
-    /// the first count. No round trip.
-    pub fn bytes_left(&self) -> Option<u64> {
-        u64::try_from(self.0.left.load(Ordering::Relaxed)).ok()
     }
 
     /// Bytes that the queues may still take, as an argument of the enqueue scripts: empty for no bound.
@@ -253,4 +226,3 @@ pub(crate) fn pause(reply: &Reply) -> Result<Option<Duration>, RedisError> {
 
 /// However little there is to do, each queue is looked at this often.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);

@@ -1,0 +1,85 @@
+//! The timer of a node: what time brings to queues that nobody asks.
+
+use crate::queues::{LONGEST_PAUSE, Queues};
+use domain::QueueName;
+use rand::RngExt;
+use redis_core::RedisError;
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// Ticks each queue when something is due there, and all of them once a second.
+pub(crate) struct Tending {
+    queues: Queues,
+    known: HashMap<QueueName, Known>,
+    /// When the queues are listed again.
+    list_at: Instant,
+}
+
+struct Known {
+    tick_at: Instant,
+    bytes: u64,
+}
+
+impl Tending {
+    pub(crate) fn new(queues: Queues) -> Self {
+        Self { queues, known: HashMap::new(), list_at: Instant::now() }
+    }
+
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(error) = self.round().await {
+                tracing::debug!(error = %error, "could not tend the queues: {error}");
+                self.list_at = next_second();
+                self.known.values_mut().for_each(|known| known.tick_at = self.list_at);
+            }
+            let next = self.known.values().map(|known| known.tick_at).fold(self.list_at, Instant::min);
+            tokio::select! { // Both may be dropped: neither has touched Redis.
+                () = stop.cancelled() => {}
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    async fn round(&mut self) -> Result<(), RedisError> {
+        let now = Instant::now();
+        let whole = now >= self.list_at;
+        if whole {
+            let listed = self.queues.list().await?;
+            self.queues.register_lost(&listed).await;
+            self.known.retain(|name, _| listed.binary_search(name).is_ok());
+            for name in listed {
+                self.known.entry(name).or_insert(Known { tick_at: now, bytes: 0 });
+            }
+            self.list_at = next_second();
+        }
+        for (name, known) in &mut self.known {
+            if !whole && known.tick_at > now {
+                continue;
+            }
+            known.tick_at = next_second();
+            match self.queues.of(name).tick().await {
+                Ok(ticked) => {
+                    let next = ticked.next.map_or(LONGEST_PAUSE, |next| next.max(SHORTEST_PAUSE));
+                    known.tick_at = known.tick_at.min(Instant::now() + next);
+                    known.bytes = ticked.bytes;
+                }
+                // One queue that cannot be read must not stop the others.
+                Err(error @ (RedisError::Reply(_) | RedisError::Protocol(_))) => {
+                    tracing::error!(queue.name = %name, error = %error, "could not tend {name}: {error}");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.queues.counted(self.known.values().fold(0, |sum, known| sum.saturating_add(known.bytes)));
+        Ok(())
+    }
+}
+
+/// In a second, less a jitter, so that the nodes do not all come at once.
+fn next_second() -> Instant {
+    Instant::now() + LONGEST_PAUSE.mul_f64(rand::rng().random_range(0.8..1.0))
+}
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
