@@ -1,0 +1,105 @@
+//! The configuration of an embedded stack: `sluice.toml` and the environment like everywhere, and over
+//! them what makes it one stack: its private Redis and its secrets.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::Context as _;
+use domain::Timestamp;
+use http_kit::{ConfigError, ServiceConfig, Sources, load_config};
+use redis_core::{Clock, Redis, RedisConfig};
+
+use crate::home::Home;
+use crate::port::check_free;
+use crate::secrets::{KEYS, REDIS_PASSWORD, STAMP_KEY, Secrets};
+
+/// Name, address and the variable that moves it, of each service.
+type Service = (&'static str, SocketAddr, &'static str);
+
+pub(crate) struct Settings {
+    sources: Sources,
+    redis: RedisConfig,
+    redis_address: SocketAddr,
+    services: [Service; 3],
+}
+
+impl Settings {
+    /// Reads and checks the configuration of every service.
+    pub(crate) fn load(secrets: &Secrets, redis_port: u16) -> Result<Self, ConfigError> {
+        let redis_address = SocketAddr::from((Ipv4Addr::LOCALHOST, redis_port));
+        let mut sources = Sources::of_process();
+        let path = |name| secrets.path(name).display().to_string();
+        for (variable, value) in [
+            ("SLUICE__REDIS__URL", format!("redis://{redis_address}")),
+            ("SLUICE__REDIS__USERNAME", "sluice".to_owned()),
+            ("SLUICE__REDIS__PASSWORD_FILE", path(REDIS_PASSWORD)),
+            ("SLUICE__AUTH__KEYS_FILE", path(KEYS)),
+            ("SLUICE__CACHE_API__STAMP_KEY_FILE", path(STAMP_KEY)),
+        ] {
+            sources.environment.insert(variable.to_owned(), value);
+        }
+        let cache_api = load_config::<cache_api::Config>(&sources)?;
+        let queue_worker = load_config::<queue_worker::Config>(&sources)?;
+        let progress_sse = load_config::<progress_sse::Config>(&sources)?;
+        let services = [
+            ("cache-api", cache_api.bind(), "SLUICE__CACHE_API__BIND"),
+            ("queue-worker", queue_worker.bind(), "SLUICE__QUEUE_WORKER__BIND"),
+            ("progress-sse", progress_sse.bind(), "SLUICE__PROGRESS_SSE__BIND"),
+        ];
+        Ok(Self { sources, redis: cache_api.redis, redis_address, services })
+    }
+
+    /// The configuration of one service.
+    pub(crate) fn of<C: ServiceConfig>(&self) -> Result<C, ConfigError> {
+        load_config(&self.sources)
+    }
+
+    /// The same configuration for a process of its own.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.sources.environment.iter()
+    }
+
+    pub(crate) fn redis(&self) -> &RedisConfig {
+        &self.redis
+    }
+
+    pub(crate) fn redis_address(&self) -> SocketAddr {
+        self.redis_address
+    }
+
+    /// The services with their addresses.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        self.services.iter().map(|(name, address, _)| (*name, *address))
+    }
+
+    /// Checks that everything can listen where it should, and names who is in the way.
+    pub(crate) fn check_ports(&self) -> anyhow::Result<()> {
+        check_free(self.redis_address, "redis", "choose another by --redis-port".to_owned())?;
+        for (name, address, variable) in self.services {
+            check_free(address, name, format!("choose another by {variable}=127.0.0.1:PORT"))?;
+        }
+        Ok(())
+    }
+
+    /// Starts the log of this process, once for all services.
+    pub(crate) fn start_logging(&self) -> anyhow::Result<()> {
+        let config = self.of::<cache_api::Config>()?;
+        telemetry::start(config.log()).context("cannot start the log")?;
+        Ok(())
+    }
+}
+
+/// What time it is for a person.
+pub(crate) fn now() -> Timestamp {
+    Clock::redis().now()
+}
+
+/// The Redis of the stack in `home` when it runs, else the configured one.
+pub(crate) fn redis_of(home: &Home) -> anyhow::Result<Redis> {
+    let running = home.running()?;
+    let embedded = running.as_ref().and_then(|running| running.address("redis"));
+    let config = match embedded {
+        Some(address) => Settings::load(&Secrets::make_once(&home.secrets())?, address.port())?.redis,
+        None => load_config::<cache_api::Config>(&Sources::of_process())?.redis,
+    };
+    Ok(Redis::connect(&config))
+}

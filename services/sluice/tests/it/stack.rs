@@ -1,0 +1,194 @@
+//! A stack from nothing to ready, through every way in which it can end.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::until;
+
+use crate::support::{SOON, Stack};
+
+fn kill_hard(process: u32) {
+    kill_process(Pid::from_raw(process as i32).unwrap(), Signal::KILL).unwrap();
+}
+
+fn is_alive(process: u32) -> bool {
+    // A zombie has ended; its parent has just not asked yet.
+    fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[tokio::test]
+async fn up_makes_all_ready_and_a_signal_takes_all_away() {
+    let stack = Stack::new();
+    let mut up = stack.up().await;
+    let redis = stack.redis_process();
+    let status = stack.command(&["status"]).out;
+    for part in ["redis", "cache-api", "queue-worker", "progress-sse"] {
+        assert!(status.lines().any(|line| line.contains(part) && line.ends_with("ready")), "{status}");
+    }
+
+    assert_eq!(up.stop().await, 0, "{}", up.log());
+
+    assert!(stack.is_gone() && !is_alive(redis));
+    assert_eq!(stack.command(&["status"]).code, 3);
+}
+
+#[tokio::test]
+async fn in_the_background_it_stays_until_down() {
+    let stack = Stack::new();
+
+    let up = stack.command(&["up", "--detach"]);
+    assert_eq!(up.code, 0, "{up:?}");
+    assert!(up.out.starts_with("sluice is ready"), "{up:?}");
+    assert_eq!(up.out.matches("curl ").count(), 3, "three commands to try next: {up:?}");
+
+    let down = stack.command(&["down"]);
+    assert_eq!((down.code, down.out.as_str()), (0, "sluice has stopped; its data stays\n"));
+    assert!(stack.is_gone());
+    assert_eq!(stack.command(&["down"]).out, "nothing ran here\n");
+}
+
+#[tokio::test]
+async fn a_second_start_leaves_the_first_alone() {
+    let stack = Stack::new();
+    let mut up = stack.up().await;
+    let redis = stack.redis_process();
+
+    for second in [stack.command(&["up"]), stack.command(&["up", "--detach"])] {
+        assert_eq!(second.code, 0, "{second:?}");
+        assert!(second.out.starts_with(&format!("sluice runs already (process {})", up.pid())), "{second:?}");
+    }
+
+    assert_eq!(stack.redis_process(), redis);
+    assert_eq!(up.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named_with_the_process_that_has_it() {
+    for pick in [|stack: &Stack| stack.redis_port, |stack: &Stack| stack.cache_port] {
+        let stack = Stack::new();
+        let port = pick(&stack);
+        let _holder = TcpListener::bind(("127.0.0.1", port)).unwrap();
+
+        for arguments in [&["up"][..], &["up", "--detach"]] {
+            let up = stack.command(arguments);
+            assert_eq!(up.code, 1, "{up:?}");
+            assert!(up.errors.contains(&format!("127.0.0.1:{port} (")), "{up:?}");
+            assert!(up.errors.contains(&format!("(process {})", std::process::id())), "{up:?}");
+        }
+        assert!(!stack.path("run/redis.pid").exists(), "nothing was started");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_stack_takes_its_redis_along_and_keeps_its_data() {
+    let stack = Stack::new();
+    let mut up = stack.up().await;
+    let redis = stack.redis_process();
+    assert_eq!(stack.command(&["keys", "create", "ci", "--scope", "*"]).code, 0);
+
+    up.kill();
+    until(|| async { !is_alive(redis) }, SOON).await;
+
+    let mut again = stack.up().await;
+    assert!(stack.command(&["keys", "list"]).out.contains("\nci "));
+    assert_eq!(again.stop().await, 0);
+}
+
+#[tokio::test]
+async fn the_next_start_or_down_stops_a_redis_that_was_left_behind() {
+    for down_first in [false, true] {
+        let stack = Stack::new();
+        let mut up = stack.up().await;
+        let redis = stack.redis_process();
+        // The keeper is the parent of Redis.
+        let stat = fs::read_to_string(format!("/proc/{redis}/stat")).unwrap();
+        let keeper = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+        kill_hard(keeper);
+        up.kill();
+        assert!(is_alive(redis), "this is about a Redis that is left behind");
+
+        if down_first {
+            assert_eq!(stack.command(&["down"]).code, 0);
+            assert!(!is_alive(redis) && stack.is_gone());
+        }
+        let mut again = stack.up().await;
+        assert!(!is_alive(redis));
+        assert_eq!(again.stop().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_ends_by_itself_ends_the_stack_with_its_last_words() {
+    let stack = Stack::new();
+    let mut up = stack.up().await;
+
+    kill_hard(stack.redis_process());
+
+    assert_eq!(up.wait_for_end().await, 1);
+    assert!(up.log().contains("Redis ended by itself"), "{}", up.log());
+    assert!(stack.is_gone());
+}
+
+#[tokio::test]
+async fn down_stops_a_stack_that_is_still_starting() {
+    let stack = Stack::new();
+    let mut up = stack.spawn();
+    until(
+        || async { stack.path("run/lock").exists() && stack.command(&["down"]).out.contains("stopped") },
+        SOON,
+    )
+    .await;
+
+    assert_eq!(up.wait_for_end().await, 0, "{}", up.log());
+    assert!(stack.is_gone());
+}
+
+#[tokio::test]
+async fn secrets_are_for_their_owner_alone_and_on_no_command_line() {
+    let stack = Stack::new();
+    let mut up = stack.up().await;
+
+    let processes = Command::new("ps").args(["-eo", "args"]).output().unwrap();
+    let processes = String::from_utf8_lossy(&processes.stdout).into_owned();
+    let mut secrets = 0;
+    for file in fs::read_dir(stack.path("secrets")).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+        let text = fs::read_to_string(file.path()).unwrap();
+        assert!(!processes.contains(text.trim()), "{file:?}");
+        assert!(!up.log().contains(text.trim()), "{file:?}");
+        secrets += 1;
+    }
+    assert_eq!(secrets, 6);
+    assert_eq!(up.stop().await, 0);
+}
+
+#[tokio::test]
+async fn the_private_redis_is_the_configured_one_and_closed_to_strangers() {
+    let stack = Stack::new();
+    let mut up = stack.up().await;
+    let ours =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/redis/redis.conf")).unwrap();
+
+    assert_eq!(fs::read_to_string(stack.path("run/redis.conf")).unwrap(), ours);
+    let stranger = std::net::TcpStream::connect(("127.0.0.1", stack.redis_port)).unwrap();
+    std::io::Write::write_all(&mut &stranger, b"PING\r\n").unwrap();
+    let mut answer = [0; 7];
+    std::io::Read::read_exact(&mut &stranger, &mut answer).unwrap();
+    assert_eq!(&answer, b"-NOAUTH");
+    assert_eq!(up.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_wrong_setting_names_itself_and_exits_with_78() {
+    let stack = Stack::new();
+    let data = stack.path("").display().to_string();
+    let mut up =
+        testkit::Service::spawn("sluice", &["--data", &data, "up"], &[("SLUICE__REDIS__POOL", "many")]);
+
+    assert_eq!(up.wait_for_end().await, 78);
+    assert!(up.log().contains("redis.pool"), "{}", up.log());
+}
