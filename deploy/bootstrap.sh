@@ -142,9 +142,9 @@ install() {
     fi
   fi
   say "installing $missing: $line"
+  # shellcheck disable=SC2086 # several words, and sudo or nothing
   case $manager in
     apt-get) apt_install ;;
-    # shellcheck disable=SC2086
     *) $sudo $line >&2 ;;
   esac || give_up "could not install $missing. Type: ${sudo:+sudo }$line"
 }

@@ -1,0 +1,134 @@
+//! `docker compose` as a newcomer types it, for one project that is gone after the test.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use sluice::demo;
+use testkit::{Client, until};
+
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+pub(crate) struct Compose {
+    project: String,
+    /// `docker compose`, or `docker-compose` where there is no plugin.
+    program: Vec<String>,
+}
+
+/// Where the services of a running stack are.
+pub(crate) struct Stack {
+    pub(crate) cache: Client,
+    pub(crate) progress: Client,
+    /// One client for each worker.
+    pub(crate) queues: Vec<Client>,
+    pub(crate) demo: demo::Stack,
+}
+
+impl Compose {
+    /// Builds the images with the shipped files.
+    pub(crate) fn build() -> Self {
+        let plugin = Command::new("docker").args(["compose", "version"]).output();
+        let program = match plugin {
+            Ok(output) if output.status.success() => vec!["docker".to_owned(), "compose".to_owned()],
+            _ => vec!["docker-compose".to_owned()],
+        };
+        let compose = Self { project: format!("sluice-e2e-{}", std::process::id()), program };
+        compose.run(&["build"]);
+        compose
+    }
+
+    pub(crate) fn up(&self, workers: usize) {
+        self.run(&["up", "-d", "--scale", &format!("queue-worker={workers}")]);
+    }
+
+    /// Stops all, and removes containers, networks and volumes.
+    pub(crate) fn down(&self) {
+        self.run(&["down", "--volumes", "--remove-orphans"]);
+    }
+
+    /// Waits until every service says that it is ready.
+    pub(crate) async fn ready(&self, workers: usize) -> Stack {
+        let key = self.run(&["run", "--rm", "init", "show-key"]);
+        // Compose may say more before it; the key is the last word.
+        let key = key.split_whitespace().last().unwrap().to_owned();
+        let url = |service: &str, port, index| format!("http://{}", self.port(service, port, index));
+        let queues: Vec<_> = (1..=workers).map(|index| url("queue-worker", 5243, index)).collect();
+        let (cache, progress) = (url("cache-api", 5241, 1), url("progress-sse", 5244, 1));
+        for url in queues.iter().chain([&cache, &progress]) {
+            let client = Client::new(url);
+            let ready =
+                async || client.get("/health/ready").send().await.is_ok_and(|it| it.status().is_success());
+            until(ready, READY_WITHIN).await;
+        }
+        Stack {
+            cache: Client::new(&cache).with_key(&key),
+            progress: Client::new(&progress).with_key(&key),
+            queues: queues.iter().map(|url| Client::new(url).with_key(&key)).collect(),
+            demo: demo::Stack { cache, queue: queues[0].clone(), progress, key: SecretString::from(key) },
+        }
+    }
+
+    /// Runs a compose command, which has to succeed, and returns what it printed.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(&self.program[0]);
+        command.args(&self.program[1..]).args(["-p", &self.project]).args(arguments).current_dir(root());
+        succeeded(&format!("compose {}", arguments.join(" ")), command.output().unwrap())
+    }
+
+    /// The ids of a service's containers, or of all.
+    pub(crate) fn containers(&self, service: Option<&str>) -> Vec<String> {
+        let project = format!("label=com.docker.compose.project={}", self.project);
+        let service = service.map(|service| format!("label=com.docker.compose.service={service}"));
+        let mut arguments = vec!["ps", "-a", "-q", "--no-trunc", "--filter", &project];
+        if let Some(service) = &service {
+            arguments.extend(["--filter", service]);
+        }
+        docker(&arguments).lines().map(str::to_owned).collect()
+    }
+
+    /// What is left of the project: containers, volumes, networks.
+    pub(crate) fn left_behind(&self) -> Vec<String> {
+        let filter = format!("label=com.docker.compose.project={}", self.project);
+        let mut left = self.containers(None);
+        for kind in ["volume", "network"] {
+            left.extend(docker(&[kind, "ls", "-q", "--filter", &filter]).lines().map(str::to_owned));
+        }
+        left
+    }
+
+    fn port(&self, service: &str, port: u16, index: usize) -> String {
+        self.run(&["port", &format!("--index={index}"), service, &port.to_string()]).trim().to_owned()
+    }
+}
+
+/// A failed test leaves nothing behind either.
+impl Drop for Compose {
+    #[expect(clippy::print_stderr, reason = "a failed test says what it saw")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for container in self.containers(None) {
+                let log = Command::new("docker").args(["logs", "--tail", "40", &container]).output();
+                let log = log.map(|it| [it.stdout, it.stderr].concat()).unwrap_or_default();
+                eprintln!("--- {container}\n{}", String::from_utf8_lossy(&log));
+            }
+            self.down();
+        }
+    }
+}
+
+/// Runs a docker command, which has to succeed, and returns what it printed.
+pub(crate) fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output().unwrap();
+    succeeded(&format!("docker {}", arguments.join(" ")), output)
+}
+
+fn succeeded(what: &str, output: Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{what}:\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
