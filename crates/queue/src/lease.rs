@@ -41,7 +41,7 @@ pub struct Leased {
 pub struct LeasedBatch {
     /// The tasks, in the order of the queue.
     pub tasks: Vec<Leased>,
-    /// Ask again at once: the call met only tasks that had been cancelled.
+    /// Ask again at once: the call stopped at its bound of bytes, or of cancelled tasks that it passes over.
     pub more: bool,
     /// How long until the next task is due or the next lease ends, if any does.
     pub next: Option<Duration>,

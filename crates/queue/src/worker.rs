@@ -140,6 +140,12 @@ enum Outcome {
     Abandoned,
 }
 
+impl Outcome {
+    fn size(&self) -> usize {
+        if let Self::Ended(Ok(Done::Result(result))) = self { result.len() } else { 0 }
+    }
+}
+
 impl<H: Handler> Round<H> {
     fn new(worker: Worker<H>, stop: CancellationToken) -> Self {
         let now = Instant::now();
@@ -207,7 +213,7 @@ impl<H: Handler> Round<H> {
             // Listening before looking, so that a task enqueued in between is not missed.
             self.wake = self.worker.queue.wake_ups().await.ok();
         }
-        let rest = self.finished.split_off(self.finished.len().min(MOST_LEASED));
+        let rest = self.finished.split_off(self.next_to_tell());
         let told = std::mem::replace(&mut self.finished, rest);
         let ends: Vec<_> = told.iter().filter_map(|finished| self.settlement(finished)).collect();
         let free = self.free();
@@ -244,6 +250,17 @@ impl<H: Handler> Round<H> {
                 self.stumble(&error);
             }
         }
+    }
+
+    /// How many ends share a call: a script copies every byte, so large results bound it, too.
+    fn next_to_tell(&self) -> usize {
+        let mut bytes = 0;
+        let fits = |finished: &&Finished| {
+            let first = bytes == 0;
+            bytes += finished.outcome.size();
+            first || bytes <= MOST_BYTES_TOLD
+        };
+        self.finished.iter().take(MOST_LEASED).take_while(fits).count()
     }
 
     /// How a finished task ends in Redis; `None` when somebody else ends it.
@@ -488,6 +505,8 @@ fn jittered(pause: Duration) -> Duration {
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// Without a subscription the worker looks this often, and tries to subscribe again.
 const LISTEN_AGAIN: Duration = Duration::from_millis(250);
+/// The most results of one call, in bytes.
+const MOST_BYTES_TOLD: usize = 1024 * 1024;
 /// Reports of ended tasks under way; beyond it the worker waits for one.
 const MOST_REPORTS: usize = 1024;
 /// What a handler may take to end once it was told that its work is in vain.

@@ -103,10 +103,8 @@ impl Held {
     fn next_batch(&mut self) -> Vec<Waiting> {
         let mut lanes = self.redis.batchers().lanes(self.thread);
         let Some(lane) = &self.lane else { return Vec::new() };
-        let batch: Vec<_> = lanes
-            .get_mut(lane)
-            .map(|queue| queue.drain(..queue.len().min(LARGEST_BATCH)).collect())
-            .unwrap_or_default();
+        let batch: Vec<_> =
+            lanes.get_mut(lane).map(|queue| queue.drain(..how_many(queue)).collect()).unwrap_or_default();
         if batch.is_empty() {
             lanes.remove(lane);
             self.lane = None;
@@ -150,5 +148,17 @@ async fn send(redis: &Redis, script: &Script, keys: &[Key], batch: Vec<Waiting>)
     }
 }
 
+/// How many of those that wait share the next call: a script copies every byte, so large items bound it, too.
+fn how_many(queue: &VecDeque<Waiting>) -> usize {
+    let mut bytes = 0;
+    let fits = |waiting: &&Waiting| {
+        let first = bytes == 0;
+        bytes += waiting.item.iter().map(Arg::len).sum::<usize>();
+        first || bytes <= LARGEST_BATCH_BYTES
+    };
+    queue.iter().take(LARGEST_BATCH).take_while(fits).count()
+}
+
 const LARGEST_BATCH: usize = 64;
+const LARGEST_BATCH_BYTES: usize = 1024 * 1024;
 const LONGEST_QUEUE: usize = 4_096;

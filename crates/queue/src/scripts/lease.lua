@@ -5,7 +5,7 @@
 -- ARGV     per item: [1] how many, 1 to 64  [2] length of the lease, ms  [3] worker
 -- Returns  per item: more, ms until the next is due or '', then unless there was none: token, end of the leases, ms,
 --          and number, record of each task
--- Cost     O(tasks + log waiting) and slices of at most 64; at most 256 ghosts are passed over, then 'more'
+-- Cost     O(tasks + log waiting) and slices of at most 64; at most 256 ghosts and a MiB, then 'more'
 -- Derives  queue:{Q}:tasks  hash  number -> packed record
 --          queue:{Q}:leases  hash  number -> token:worker · queue:{Q}:deadlines  zset  number by end of its lease
 --          queue:{Q}:ready:<p>:<lane>  list · queue:{Q}:returned:<p>:<lane>  zset  number by place

@@ -35,6 +35,22 @@ async fn a_payload_of_256_kib_and_a_batch_of_1_mib_pass_and_one_byte_more_does_n
 }
 
 #[tokio::test]
+async fn a_lease_call_stops_behind_a_mib_and_says_that_there_is_more() {
+    let queue = queue().await;
+    for _ in 0..5 {
+        queue.add_all(vec![NewTask::new(vec![b'x'; MAX_PAYLOAD_BYTES]); 4]).await;
+    }
+    let mut counts = Vec::new();
+    while counts.iter().sum::<usize>() < 20 {
+        let leased = queue.lease(&crate::support::up_to(64)).await.unwrap();
+        counts.push(leased.tasks.len());
+        assert!(leased.more || counts.iter().sum::<usize>() == 20, "{counts:?}");
+    }
+    assert_eq!(counts, [8, 8, 4]);
+    queue.audit().await;
+}
+
+#[tokio::test]
 async fn a_result_of_1_mib_passes_and_one_byte_more_does_not() {
     let queue = queue().await;
     let id = queue.add(task("x")).await;

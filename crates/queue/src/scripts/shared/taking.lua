@@ -34,7 +34,7 @@ local function shares(turns, want)
   for i = 1, #lanes, 2 do
     names_of[#names_of + 1], times[#times + 1], given[#given + 1] = lanes[i], tonumber(lanes[i + 1]), 0
   end
-  if #times == 1 then return names_of, { want } end
+  if #times <= 1 then return names_of, { want } end
   for _ = 1, want do
     local lowest = 1
     for i = 2, #times do if times[i] < times[lowest] then lowest = i end end
@@ -62,14 +62,17 @@ local function from_priority(p, want)
   return numbers
 end
 
--- Takes up to `want` tasks: numbers, records. Skips at most 256 ghosts and empty lanes, and then says `more`.
+-- Takes up to `want` tasks: numbers, records, and whether there may be more than this call gave. Passes over at most
+-- 256 ghosts and empty lanes, and stops behind a MiB: a script copies every byte. So it begins with a few.
 -- `expire(number, record)` is called for what must not start any more.
+local FEW, SMALL_BYTES, MOST_BYTES = 8, 65536, 1048576
 local function take(want, now, expire)
-  local numbers, records, skipped = {}, {}, 0
-  while #numbers < want and skipped < 256 do
+  local numbers, records, skipped, bytes = {}, {}, 0, 0
+  while #numbers < want and skipped < 256 and bytes < MOST_BYTES do
     local p = redis.call('ZRANGE', names.used, 0, 0)[1]
     if not p then return numbers, records, false end
-    local found = from_priority(p, want - #numbers)
+    local small = #numbers > 0 and bytes < SMALL_BYTES
+    local found = from_priority(p, small and want - #numbers or math.min(want - #numbers, FEW))
     if #found == 0 then
       skipped = skipped + 1
     else
@@ -77,6 +80,7 @@ local function take(want, now, expire)
         local expires = record and expiry(record)
         if record and not (expires and expires <= now) then
           numbers[#numbers + 1], records[#records + 1] = found[i], record
+          bytes = bytes + #record
         else
           skipped = skipped + 1
           if record then expire(found[i], record) end
