@@ -248,6 +248,26 @@ impl Queue {
         Ok(answers)
     }
 
+    /// Marks a leased task as one whose life is shown, as if its enqueue had asked for it, and answers with it, without
+    /// its payload. Whoever ends it later learns from [`Queue::get_many`] that somebody watches.
+    ///
+    /// One round trip, `show.lua`, shared; O(1).
+    ///
+    /// # Errors
+    /// [`LeaseError::Lost`]: another worker may hold the task; nothing was changed.
+    pub async fn show(&self, lease: &Lease) -> Result<Task, LeaseError> {
+        let item = vec![Arg::from(lease.task.number), Arg::from(lease.token)];
+        let answer = self.redis().batch(&scripts::SHOW, &self.prefix, item).await?;
+        match answer.word() {
+            "stale" => Err(LeaseError::Lost),
+            "gone" => Err(LeaseError::Gone),
+            _ => {
+                let task = record::unpack(lease.task.number, answer.into_bytes()?, None, None)?;
+                Ok(Task { state: TaskState::Leased, ..task })
+            }
+        }
+    }
+
     /// One task with its payload.
     ///
     /// One round trip, `get.lua`, shared; O(1).

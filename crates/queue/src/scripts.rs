@@ -35,6 +35,8 @@ pub(crate) static SETTLE_AND_LEASE: LazyLock<Script> = LazyLock::new(|| {
 });
 pub(crate) static EXTEND: LazyLock<Script> =
     LazyLock::new(|| Script::batched("extend", 3, &[CLOCK_LUA, NAMES], include_str!("scripts/extend.lua")));
+pub(crate) static SHOW: LazyLock<Script> =
+    LazyLock::new(|| Script::batched("show", 2, &[NAMES, RECORD], include_str!("scripts/show.lua")));
 pub(crate) static GET: LazyLock<Script> =
     LazyLock::new(|| Script::batched("get", 2, &[NAMES, RECORD], include_str!("scripts/get.lua")));
 pub(crate) static CANCEL: LazyLock<Script> = LazyLock::new(|| {

@@ -28,6 +28,7 @@ async fn every_operation_is_one_round_trip() {
         let id = queue.add(task("x")).await;
         let held = queue.take(3).await;
         queue.extend(&held[0].lease, SECOND).await.unwrap();
+        queue.show(&held[0].lease).await.unwrap();
         queue.ack(&held[0].lease, "", KEEP).await.unwrap();
         queue.settle(&[Settlement { lease: held[1].lease, end: End::GiveBack }]).await.unwrap();
         queue.settle_and_lease(&[], &up_to(9)).await.unwrap();
@@ -46,6 +47,7 @@ async fn every_operation_is_one_round_trip() {
     let (held, cost) = trips(redis, &proxy, queue.take(64)).await;
     assert_eq!((held.len(), cost), (64, 1), "lease");
     assert_eq!(trips(redis, &proxy, queue.extend(&held[0].lease, SECOND)).await.1, 1, "extend");
+    assert_eq!(trips(redis, &proxy, queue.show(&held[0].lease)).await.1, 1, "show");
     assert_eq!(trips(redis, &proxy, queue.ack(&held[0].lease, "", KEEP)).await.1, 1, "ack");
     assert_eq!(trips(redis, &proxy, queue.nack(&held[1].lease, Failure::die("x"))).await.1, 1, "nack");
     assert_eq!(trips(redis, &proxy, queue.give_back(&held[2].lease)).await.1, 1, "give back");

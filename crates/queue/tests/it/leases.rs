@@ -217,3 +217,49 @@ async fn one_call_ends_tasks_and_takes_the_next() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_says_something_else_than_before_is_late_and_no_repeat() {
+    let queue = queue().await;
+    let id = queue.add(task("x")).await;
+    let returned = queue.take_one().await;
+    queue.give_back(&returned.lease).await.unwrap();
+    let held = queue.take_one().await;
+    assert_eq!(held.lease.task, id);
+
+    assert!(matches!(queue.ack(&returned.lease, "a", KEEP).await, Err(LeaseError::Lost)));
+    assert!(matches!(queue.nack(&returned.lease, Failure::retry("a")).await, Err(LeaseError::Lost)));
+    assert_eq!(queue.give_back(&returned.lease).await.unwrap(), Settled::Ready);
+
+    queue.ack(&held.lease, "b", KEEP).await.unwrap();
+    assert!(matches!(queue.nack(&held.lease, Failure::die("b")).await, Err(LeaseError::Lost)));
+    assert!(matches!(queue.give_back(&held.lease).await, Err(LeaseError::Lost)));
+    assert_eq!(queue.result(id).await.unwrap().1.unwrap(), "b");
+    queue.audit().await;
+}
+
+#[tokio::test]
+async fn a_task_is_shown_once_its_holder_says_so_and_only_then() {
+    both(|server| async move {
+        let queue = queue_on(&server);
+        let id = queue.add(task("x")).await;
+        let lost = queue.take_one().await;
+        queue.clock.advance(10 * SECOND);
+        let held = queue.take_one().await;
+
+        assert!(matches!(queue.show(&lost.lease).await, Err(LeaseError::Lost)));
+        assert!(!queue.get(id).await.unwrap().progress);
+        for _ in 0..2 {
+            let shown = queue.show(&held.lease).await.unwrap();
+            assert_eq!((shown.id, shown.state, shown.progress), (id, TaskState::Leased, true));
+        }
+        let task = queue.get(id).await.unwrap();
+        assert_eq!((task.progress, task.crashes, &task.payload[..]), (true, 1, &b"x"[..]));
+
+        queue.ack(&held.lease, "", KEEP).await.unwrap();
+        assert!(queue.get(id).await.unwrap().progress, "also after its end");
+        assert!(matches!(queue.show(&held.lease).await, Err(LeaseError::Lost)));
+        queue.audit().await;
+    })
+    .await;
+}

@@ -4,7 +4,7 @@
 --   place 7 · attempts 1, crashes 1 · correlation as UUID 16 · traceparent 25 · expires, ms 6 · lane 1 + text ·
 --   more 2 + fields of (tag 1, length 2, bytes);
 -- the rest is the payload. A leased task keeps the letter of a ready one: `leases` says that it is leased.
-local PLACE, COUNTS, UUID, TRACE, EXPIRES, LANE, MORE, TAIL = 1, 2, 4, 8, 16, 32, 64, 256
+local PLACE, COUNTS, UUID, TRACE, EXPIRES, LANE, MORE, PROGRESS, TAIL = 1, 2, 4, 8, 16, 32, 64, 128, 256
 local MAX_ATTEMPTS, BACKOFF, HISTORY, ERRORS, SETTLED, REASON, HOLDER = 1, 2, 3, 4, 5, 6, 7
 local LAST_TAG = 32
 local MAX_CRASHES, ERRORS_KEPT, ERROR_BYTES, HISTORY_BYTES = 3, 5, 1000, 20 * 7

@@ -5,21 +5,25 @@
 --   return                          (costs no attempt, keeps the place)
 -- Answers per item: succeeded | retrying | dead | ready | stale | gone; a repeat gets its first answer.
 local WORDS = { o = 'succeeded', t = 'retrying', d = 'dead', r = 'ready' }
+-- What each verb can have led to: who says something else than before is no repeat, but late.
+local LED_TO = { ack = 'o', retry = 'td', die = 'd', ['return'] = 'r' }
 
 local function holds(holder, token) return holder:sub(1, #token + 1) == token .. ':' end
 
 -- The token is not the latest. Was this very call applied before?
-local function settled_before(number, token)
+local function settled_before(item)
+  local number, token, led_to = item[1], item[2], LED_TO[item[3]]
   local kept = redis.call('HGET', names.outcomes, number)
   if kept then
     local length = kept:byte(8)
     local applied = holds(kept:sub(9, 8 + length), token) and kept:sub(10 + length, 10 + length) == 'o'
-    return applied and 'succeeded' or 'stale'
+    return applied and led_to == 'o' and 'succeeded' or 'stale'
   end
   local record = redis.call('HGET', names.tasks, number)
   if not record then return 'gone' end
   local settled = unseal(record).more[SETTLED]
-  return settled and holds(settled, token) and WORDS[settled:sub(-1)] or 'stale'
+  local applied = settled and holds(settled, token) and led_to:find(settled:sub(-1), 1, true)
+  return applied and WORDS[settled:sub(-1)] or 'stale'
 end
 
 -- A pause between 0 and min(cap, base * 2^(attempt - 2)), before the attempt that comes next.
@@ -73,7 +77,7 @@ local function settle(items, now)
     if seen[number] then
       later[#later + 1] = i
     elseif not holder or not record or not holds(holder, token) then
-      answers[i] = settled_before(number, token)
+      answers[i] = settled_before(item)
     else
       seen[number] = true
       freed[#freed + 1] = number
@@ -107,6 +111,6 @@ local function settle(items, now)
   end
   if #results > 0 then redis.call('HSET', names.results, unpack(results)) end
   if #unexpiring > 0 then redis.call('ZREM', names.expiring, unpack(unexpiring)) end
-  for _, i in ipairs(later) do answers[i] = settled_before(items[i][1], items[i][2]) end
+  for _, i in ipairs(later) do answers[i] = settled_before(items[i]) end
   return answers
 end
