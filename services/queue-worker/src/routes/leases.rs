@@ -14,8 +14,8 @@ use futures_util::future::join_all;
 use http_kit::{Access, Action, Json, Path, Problem};
 use progress::ProgressError;
 use queue::{
-    End, Failure, LEASE_BOUNDS, Lease, LeaseError, LeaseRequest, Leased, LeasedBatch, Left, MAX_RESULT_BYTES,
-    Queue, Settled, Settlement, Task, Then,
+    End, Failure, LEASE_BOUNDS, Lease, LeaseRequest, Leased, LeasedBatch, Left, MAX_RESULT_BYTES, Queue,
+    Settled, Settlement, Task, Then,
 };
 use std::time::Duration;
 
@@ -145,13 +145,13 @@ pub(crate) async fn extend(
 /// `POST …/leases/progress`: 200, or 409 when the lease was lost.
 #[utoipa::path(
     post, path = "/v1/queues/{queue}/leases/progress", tag = "leases", operation_id = "report_progress",
-    summary = "Tell how far tasks are that were enqueued with `progress`",
+    summary = "Tell how far tasks are; the first word makes a task an operation",
     params(("queue" = QueueName, Path)),
     request_body = OneOrMany<wire::Report>,
     responses(
         (status = 200, description = "Taken; for an array each result says so or not", body = LeaseAnswer),
         (status = 404, description = "No such task, or no such queue"),
-        (status = 409, description = "The lease was lost, or the task was enqueued without `progress`"),
+        (status = 409, description = "The lease was lost; nothing was changed"),
     ),
 )]
 pub(crate) async fn progress(
@@ -163,13 +163,12 @@ pub(crate) async fn progress(
     access.require(Action::QueueWork, name.as_str())?;
     let reports = Items::of(reports)?;
     let queue = app.existing(&name).await?;
-    let ids: Vec<_> = reports.all.iter().map(|report| report.id).collect();
-    let tasks = queue.get_many(&ids).await?;
-    let told = reports.all.iter().zip(&tasks).enumerate().map(|(index, (report, task))| {
-        let (app, name, at) = (&app, &name, reports.pointer(index));
+    let told = reports.all.iter().enumerate().map(|(index, report)| {
+        let (app, name, queue, at) = (&app, &name, &queue, reports.pointer(index));
         async move {
-            let task = held(task.as_ref(), report.token)?;
-            let told = app.reporter().update(name, task, report.token, report.updates.clone()).await;
+            // Before the first word: whoever ends the task has to know that somebody watches.
+            let task = queue.show(&lease_of(report.id, report.token)).await?;
+            let told = app.reporter().update(name, &task, report.token, report.updates.clone()).await;
             told.map_err(|error| misreported(&error, &at))?;
             Ok(LeaseAnswer { state: Some(TaskState::Leased), ..blank(report.id) })
         }
@@ -351,20 +350,6 @@ fn end_of(nack: wire::Nack, at: &str) -> Result<End, Problem> {
     };
     let message = nack.error.unwrap_or_else(|| "the worker gave no reason".to_owned());
     Ok(End::Nack(Failure { message, then }))
-}
-
-/// The task, if this token holds it and it is watched.
-fn held(task: Option<&Task>, token: FencingToken) -> Result<&Task, Problem> {
-    let task = task.ok_or(LeaseError::Gone)?;
-    let is_held =
-        task.state == TaskState::Leased && task.lease.as_ref().is_some_and(|holder| holder.token == token);
-    if !is_held {
-        return Err(LeaseError::Lost.into());
-    }
-    if !task.progress {
-        return Err(Problem::new(ErrorCode::Conflict, "the task was enqueued without `progress: true`"));
-    }
-    Ok(task)
 }
 
 /// The engine points into the updates; the client sent them inside of an item.

@@ -76,18 +76,26 @@ async fn an_operation_ends_as_its_task_does() {
 }
 
 #[tokio::test]
-async fn progress_that_was_not_asked_for_or_makes_no_sense_is_refused() {
+async fn a_worker_that_reports_makes_any_task_an_operation_until_its_end() {
     let stage = Stage::new().await;
-    let silent = stage.enqueue("mail", json!({"payload": 1})).await;
+    let id = stage.enqueue("mail", json!({"payload": 1})).await;
     let token = stage.lease("mail").await["token"].clone();
-    let report = json!({"id": silent, "token": token, "updates": [{"percent": 1}]});
-    let problem = expect_problem(stage.say("mail", "progress", report).await, 409, None).await;
-    assert_eq!(problem["type"], "https://sluice.dev/problems/conflict");
+    let report = json!({"id": id, "token": token, "updates": [{"percent": 30}]});
+    assert_eq!(stage.say("mail", "progress", report).await.status(), 200);
+    assert_eq!(stage.operation("mail", &id, |_| true).await.percent, 30.0);
+    assert_eq!(stage.task("mail", &id).await["operation"], format!("mail.{id}"));
 
-    let shown = stage.enqueue("loud", json!({"payload": 1, "progress": true})).await;
-    let token = stage.lease("loud").await["token"].clone();
-    let report = json!({"id": shown, "token": token, "updates": [{"percent": 1}, {"percent": 101}]});
-    expect_problem(stage.say("loud", "progress", report.clone()).await, 422, "/updates/1/percent").await;
-    let array = stage.say("loud", "progress", json!([report])).await.json::<Value>().await.unwrap();
+    stage.say("mail", "ack", json!({"id": id, "token": token})).await;
+    assert_eq!(stage.operation("mail", &id, |_| true).await.state, OperationState::Completed);
+}
+
+#[tokio::test]
+async fn an_update_that_breaks_a_rule_is_named_where_it_stands() {
+    let stage = Stage::new().await;
+    let id = stage.enqueue("mail", json!({"payload": 1})).await;
+    let token = stage.lease("mail").await["token"].clone();
+    let report = json!({"id": id, "token": token, "updates": [{"percent": 1}, {"percent": 101}]});
+    expect_problem(stage.say("mail", "progress", report.clone()).await, 422, "/updates/1/percent").await;
+    let array = stage.say("mail", "progress", json!([report])).await.json::<Value>().await.unwrap();
     assert_eq!(array["results"][0]["problem"], "invalid-input");
 }
