@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod answer;
 mod error;
 mod handler;
 mod keys;
@@ -15,6 +16,7 @@ mod state;
 mod stats;
 mod task;
 mod tend;
+mod wake;
 mod worker;
 
 pub use error::{EnqueueError, LeaseError, TaskError};

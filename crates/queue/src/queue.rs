@@ -1,19 +1,21 @@
 //! One queue: one method per operation, each one script, one round trip.
 
+use crate::answer::{enqueued, extended_from, leased_batch, read_task, settled_from, task_from};
 use crate::error::{EnqueueError, LeaseError, TaskError};
 use crate::lease::{End, Failure, Lease, LeaseRequest, Leased, LeasedBatch, Settled, Settlement, Then};
 use crate::page::{Cursor, Page, Shelf};
-use crate::queues::{LONGEST_PAUSE, Queues, Ticked, pause};
+use crate::queues::{Queues, Ticked};
 use crate::record::{self, Packed, millis};
 use crate::stats::Stats;
 use crate::task::{
     Enqueued, LEASE_BOUNDS, MAX_BATCH_BYTES, MAX_BATCH_TASKS, MAX_RESULT_BYTES, NewTask, Start, Task,
 };
+use crate::wake::{WakeUps, heard_of};
 use crate::{keys, scripts};
 use bytes::Bytes;
 use domain::{QueueName, TaskId, TaskState, Timestamp};
 use rand::RngExt;
-use redis_core::{Arg, Hint, Redis, RedisError, Reply, Subscription};
+use redis_core::{Arg, Redis, RedisError};
 use std::time::{Duration, Instant};
 
 /// One queue. Cheap to clone.
@@ -497,142 +499,8 @@ impl Queue {
     }
 }
 
-/// What a queue tells about work.
-#[derive(Debug)]
-pub(crate) struct WakeUps(Subscription);
-
-/// What a worker heard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wake {
-    /// There may be work.
-    Look,
-    /// Leases of these tasks were voided.
-    Voided(Vec<u64>),
-}
-
-impl WakeUps {
-    /// The next message. May be dropped at any time.
-    pub(crate) async fn next(&mut self) -> Wake {
-        match self.0.recv().await {
-            Hint::Gap => Wake::Look,
-            Hint::Message(message) => {
-                match std::str::from_utf8(&message).unwrap_or_default().strip_prefix("void ") {
-                    Some(numbers) => {
-                        Wake::Voided(numbers.split(' ').filter_map(|number| number.parse().ok()).collect())
-                    }
-                    None => Wake::Look,
-                }
-            }
-        }
-    }
-
-    /// Waits for a wake-up, for what is due next, or for `left`; a second at most. May be dropped at any time.
-    async fn wait(&mut self, leased: &LeasedBatch, left: Duration) {
-        let pause = if leased.more { Duration::ZERO } else { leased.next.unwrap_or(LONGEST_PAUSE) };
-        let pause = pause.min(left).min(LONGEST_PAUSE);
-        let looked = async { while self.next().await != Wake::Look {} };
-        // Time over: look all the same.
-        let _ = tokio::time::timeout(pause, looked).await;
-    }
-}
-
-/// Until the end of this task was told, or something may have been missed.
-async fn heard_of(ends: &mut Subscription, number: u64) {
-    let number = number.to_string();
-    loop {
-        match ends.recv().await {
-            Hint::Gap => return,
-            Hint::Message(message) => {
-                let text = std::str::from_utf8(&message).unwrap_or_default();
-                if text.split(' ').any(|ended| ended == number) {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-fn enqueued(answer: &Reply, salt: u32, index: usize) -> Result<Enqueued, EnqueueError> {
-    let Reply::Text(bytes) = answer else {
-        return Err(EnqueueError::Redis(RedisError::Protocol("no answer to an enqueue".to_owned())));
-    };
-    match &bytes[..] {
-        b"mismatch" => Err(EnqueueError::Mismatch { index }),
-        b"full" => Err(EnqueueError::Full),
-        [b'=', a, b, c, d, number @ ..] => {
-            let salt = u32::from_le_bytes([*a, *b, *c, *d]);
-            Ok(Enqueued { id: TaskId { number: number_from(number)?, salt }, repeated: true })
-        }
-        number => Ok(Enqueued { id: TaskId { number: number_from(number)?, salt }, repeated: false }),
-    }
-}
-
-fn number_from(digits: &[u8]) -> Result<u64, RedisError> {
-    let text = std::str::from_utf8(digits).unwrap_or_default();
-    text.parse().map_err(|_| RedisError::Protocol("a task without a number".to_owned()))
-}
-
-fn leased_batch(reply: Reply) -> Result<LeasedBatch, RedisError> {
-    let mut elements = reply.into_array()?.into_iter();
-    let mut next = || elements.next().unwrap_or(Reply::Nil);
-    let mut batch = LeasedBatch { more: next().word() == "more", next: pause(&next())?, tasks: Vec::new() };
-    let Some(token) = next().into_option() else { return Ok(batch) };
-    let token = token.word().parse().map_err(|_| RedisError::Protocol("a bad token".to_owned()))?;
-    let ends_at = Timestamp::from_millis(next().into_int()?);
-    while let (Some(number), Some(record)) = (elements.next(), elements.next()) {
-        let number = u64::try_from(number.into_int()?).unwrap_or_default();
-        let mut task = record::unpack(number, record.into_bytes()?, None, None)?;
-        task.state = TaskState::Leased;
-        batch.tasks.push(Leased { lease: Lease { task: task.id, token }, ends_at, task });
-    }
-    Ok(batch)
-}
-
-fn settled_from(answer: &Reply) -> Result<Settled, LeaseError> {
-    match answer.word() {
-        "succeeded" => Ok(Settled::Succeeded),
-        "retrying" => Ok(Settled::Retrying),
-        "dead" => Ok(Settled::Dead),
-        "ready" => Ok(Settled::Ready),
-        "stale" => Err(LeaseError::Lost),
-        "gone" => Err(LeaseError::Gone),
-        _ => Err(LeaseError::Redis(RedisError::Protocol("an unknown answer to an ack".to_owned()))),
-    }
-}
-
 fn extend_item(lease: &Lease, by: Duration) -> [Arg; 3] {
     [Arg::from(lease.task.number), Arg::from(lease.token), Arg::from(millis(clamped(by)))]
-}
-
-fn extended_from(answer: &Reply) -> Result<Timestamp, LeaseError> {
-    match answer.word() {
-        "stale" => Err(LeaseError::Lost),
-        "gone" => Err(LeaseError::Gone),
-        _ => Ok(Timestamp::from_millis(answer.clone().into_int()?)),
-    }
-}
-
-/// Nothing when it is not there, or when the salt says that it is another task.
-fn task_from(id: TaskId, reply: Reply) -> Result<Option<(Task, Option<Bytes>)>, RedisError> {
-    Ok(read_task(id.number, reply)?.filter(|(task, _)| task.id == id))
-}
-
-fn read_task(number: u64, reply: Reply) -> Result<Option<(Task, Option<Bytes>)>, RedisError> {
-    let Some(found) = reply.into_option() else { return Ok(None) };
-    let mut elements = found.into_array()?.into_iter();
-    let mut next = || elements.next().unwrap_or(Reply::Nil);
-    let kind = next();
-    let packed = next().into_bytes()?;
-    if kind.word() == "outcome" {
-        let task = record::unpack_outcome(number, packed)?;
-        let result = (task.state == TaskState::Succeeded).then(|| next().into_bytes()).transpose()?;
-        return Ok(Some((task, result)));
-    }
-    let at =
-        pause(&next())?.map(|at| Timestamp::from_millis(i64::try_from(at.as_millis()).unwrap_or(i64::MAX)));
-    let holder = next().into_string()?;
-    let task = record::unpack(number, packed, at, Some(holder.as_str()).filter(|holder| !holder.is_empty()))?;
-    Ok(Some((task, None)))
 }
 
 fn salt_arg(id: TaskId) -> Arg {

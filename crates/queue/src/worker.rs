@@ -3,10 +3,11 @@
 use crate::error::LeaseError;
 use crate::handler::{Context, Done, Handler, REPORT_BOUND};
 use crate::lease::{End, Failure, LeaseRequest, Leased, Settled, Settlement};
-use crate::queue::{MOST_LEASED, Queue, Wake, WakeUps};
+use crate::queue::{MOST_LEASED, Queue};
 use crate::queues::LONGEST_PAUSE;
 use crate::report::{Left, Report, Reporter, Subject};
 use crate::task::MAX_RESULT_BYTES;
+use crate::wake::{Wake, WakeUps};
 use bytes::Bytes;
 use domain::WorkerName;
 use futures_util::FutureExt;
