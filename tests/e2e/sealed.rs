@@ -45,7 +45,7 @@ fn a_service_reads_no_other_services_secrets(compose: &Compose) {
     let script = "cat /secrets/queue-worker/redis.password >/dev/null || exit 1; \
                   cat /secrets/cache-api/redis.password 2>/dev/null && exit 2; \
                   cat /secrets/init/bootstrap.key 2>/dev/null && exit 3; \
-                  : 2>/dev/null > /secrets/queue-worker/new && exit 4; exit 0";
+                  touch /secrets/queue-worker/new 2>/dev/null && exit 4; exit 0";
     compose.run(&["exec", "-T", "queue-worker", "sh", "-c", script]);
 }
 

@@ -1,7 +1,9 @@
 //! Who may do what in Redis: the text of the ACL file.
 //!
-//! Three users. `default` is off, so that a client without a name gets nothing. `sluice` is what the
-//! services log in as: our key families and what our scripts call, nothing that can empty, stop or
+//! Three users. `default` is off and has no password, so that a client without a name gets nothing; it
+//! must keep its rights all the same, since the server replays its own append-only file as this user:
+//! without them it skips every transaction, which is every write of a script (seen on 7.0: the data of
+//! a restart was gone, with a line in the log). `sluice` is what the services log in as: our key families and what our scripts call, nothing that can empty, stop or
 //! re-configure a server. `health` may only PING.
 //!
 //! Rules are given by category where a category holds exactly what scripts need, so that the file
@@ -59,7 +61,7 @@ pub(crate) fn users_acl(service_password: &str, health_password: &str) -> String
     let rules = SERVICE_RULES.join(" ");
     let nothing = "resetpass resetkeys resetchannels -@all";
     format!(
-        "user default off {nothing}\n\
+        "user default off resetpass ~* &* +@all\n\
          user health on {nothing} #{health} +ping\n\
          user sluice on {nothing} #{service} {keys} {channels} {rules}",
         health = sha256_hex(health_password),

@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -104,15 +106,15 @@ impl Home {
 
     /// Takes the stack for this process; `None` when another one has it.
     pub(crate) fn lock(&self) -> anyhow::Result<Option<Lock>> {
-        let path = self.folder.join("run/lock");
+        let path = self.lock_path();
         let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
         let mut file = open.with_context(|| format!("cannot open {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+        // Whoever only asks for the holder is in the way for a moment.
+        while !taken(file.try_lock(), &path)? {
+            if self.holder()?.is_some() {
+                return Ok(None);
             }
+            thread::sleep(A_MOMENT);
         }
         // For `down`, which may have to stop a stack that is not ready yet.
         file.set_len(0)?;
@@ -122,15 +124,20 @@ impl Home {
 
     /// The process that holds the lock; `None` when nobody does.
     pub(crate) fn holder(&self) -> anyhow::Result<Option<u32>> {
-        let path = self.folder.join("run/lock");
+        let path = self.lock_path();
         let Ok(file) = File::open(&path) else { return Ok(None) };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(fs::read_to_string(&path)?.trim().parse().ok()),
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        while !taken(file.try_lock_shared(), &path)? {
+            // Between its lock and its name there is a moment, too.
+            if let Ok(process) = fs::read_to_string(&path)?.trim().parse() {
+                return Ok(Some(process));
             }
+            thread::sleep(A_MOMENT);
         }
+        Ok(None)
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.folder.join("run/lock")
     }
 
     fn running_path(&self) -> PathBuf {
@@ -154,5 +161,47 @@ impl Home {
         let running: Running = serde_json::from_str(&text).context("run/running.json is not ours")?;
         // A file that a killed stack left says another process.
         Ok((running.process == process).then_some(running))
+    }
+}
+
+const A_MOMENT: Duration = Duration::from_millis(5);
+
+fn taken(attempt: Result<(), TryLockError>, path: &Path) -> anyhow::Result<bool> {
+    match attempt {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_has_a_stack_however_many_ask_who() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path()).unwrap().make().unwrap();
+        let asking = std::sync::atomic::AtomicBool::new(true);
+
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while asking.load(std::sync::atomic::Ordering::Relaxed) {
+                        home.holder().unwrap();
+                    }
+                });
+            }
+            for _ in 0..200 {
+                let lock = home.lock().unwrap().unwrap();
+                assert!(home.lock().unwrap().is_none());
+                assert_eq!(home.holder().unwrap(), Some(std::process::id()));
+                drop(lock);
+            }
+            asking.store(false, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(home.holder().unwrap(), None);
     }
 }

@@ -97,6 +97,25 @@ async fn a_killed_stack_takes_its_redis_along_and_keeps_its_data() {
     assert_eq!(again.stop().await, 0);
 }
 
+/// A server replays its append-only file as its default user: that user has to have the rights.
+#[tokio::test]
+async fn what_scripts_wrote_is_there_after_a_new_start() {
+    let stack = Stack::new();
+    let mut up = stack.up().await;
+    let put = stack.cache().put("/v1/projects/acme/entries/hello").body("hello, world");
+    assert!(put.send().await.unwrap().status().is_success());
+
+    // No snapshot at the end: only the append-only file knows.
+    kill_hard(stack.redis_process());
+    assert_eq!(up.wait_for_end().await, 1);
+    fs::remove_file(stack.path("redis/dump.rdb")).ok();
+    let mut again = stack.up().await;
+
+    let kept = stack.cache().get("/v1/projects/acme/entries/hello").send().await.unwrap();
+    assert_eq!(kept.text().await.unwrap(), "hello, world");
+    assert_eq!(again.stop().await, 0);
+}
+
 #[tokio::test]
 async fn the_next_start_or_down_stops_a_redis_that_was_left_behind() {
     for down_first in [false, true] {

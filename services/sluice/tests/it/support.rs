@@ -41,12 +41,16 @@ impl Stack {
     pub(crate) fn new() -> Self {
         let [redis_port, cache_port, queue_port, progress_port] = [(); 4].map(|()| free_port());
         let at = |port: u16| format!("127.0.0.1:{port}");
-        let variables = vec![
+        let mut variables = vec![
             ("SLUICE_REDIS_PORT", redis_port.to_string()),
             ("SLUICE__CACHE_API__BIND", at(cache_port)),
             ("SLUICE__QUEUE_WORKER__BIND", at(queue_port)),
             ("SLUICE__PROGRESS_SSE__BIND", at(progress_port)),
         ];
+        // The server that all tests of this run are about.
+        if let Ok(server) = std::env::var("SLUICE_TEST_REDIS") {
+            variables.push(("SLUICE_REDIS_SERVER", server));
+        }
         Self { folder: tempfile::tempdir().unwrap(), redis_port, cache_port, variables }
     }
 
