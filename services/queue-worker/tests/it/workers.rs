@@ -137,3 +137,19 @@ async fn a_worker_goes_on_when_redis_was_away() {
     let id = slow_export(&stage).await;
     assert_eq!(stage.ended("demo_exports", &id).await["state"], "succeeded");
 }
+
+#[tokio::test]
+async fn a_process_that_starts_before_redis_works_once_redis_is_there() {
+    let mut stage = Stage::new().await;
+    stage.redis.kill();
+    let (url, keys) = (stage.redis.url(), stage.keys.path().to_str().unwrap().to_owned());
+    let environment = [("SLUICE__REDIS__URL", url.as_str()), ("SLUICE__AUTH__KEYS_FILE", keys.as_str())];
+    let early = Service::start_live("queue-worker", &environment).await;
+    let api = early.client(&stage.key);
+    assert_eq!(api.get("/health/ready").send().await.unwrap().status(), 503);
+
+    stage.redis.restart().await;
+    until(async || api.get("/health/ready").send().await.unwrap().status() == 200, SOON).await;
+    let knows = async || api.get("/v1/queues/embeddings").send().await.unwrap().status() == 200;
+    until(knows, SOON).await;
+}
