@@ -143,11 +143,14 @@ impl Head {
             return None;
         }
         let length = usize::from(u16::from_be_bytes([bytes[54], bytes[55]]));
-        let head = Self(if length <= bytes.len() { bytes.slice(..length) } else { return None });
+        if length <= FIXED_BYTES || length > bytes.len() {
+            return None;
+        }
+        let head = Self(bytes.slice(..length));
         // Checked here, so that the getters need not.
-        let content_type = head.content_type_at()?;
-        let sound = length > FIXED_BYTES && std::str::from_utf8(&head.0[FIXED_BYTES + 1..]).is_ok();
-        (sound && content_type <= length).then_some(head)
+        let sound =
+            head.content_type_at().is_some() && std::str::from_utf8(&head.0[FIXED_BYTES + 1..]).is_ok();
+        sound.then_some(head)
     }
 
     /// The stamp of its write.
@@ -272,6 +275,16 @@ mod tests {
             let mut other = packed.to_vec();
             other[at] ^= 2;
             assert_eq!(Head::unpack(&other.into()), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_says_it_is_shorter_than_any_or_longer_than_all_is_refused() {
+        let packed = draft(&["t"], "a/b", b"x").pack().bytes;
+        for length in [0, 1, 55, 56, u16::MAX] {
+            let mut torn = packed.to_vec();
+            torn[54..56].copy_from_slice(&length.to_be_bytes());
+            assert_eq!(Head::unpack(&torn.into()), None, "{length}");
         }
     }
 

@@ -11,6 +11,7 @@ local function judge(key, gen, now)
   if head == '' then return 'absent', '' end
   if #head <= FIXED_HEAD or head:byte(1) ~= ENTRY_VERSION then return 'unreadable', '' end
   local length = struct.unpack('>I2', head, 55)
+  if length <= FIXED_HEAD then return 'unreadable', '' end
   head = #head < length and redis.call('GETRANGE', key, 0, length - 1) or head:sub(1, length)
   if struct.unpack('>I8', head, 27) <= now then return 'expired', head end
   local fields, at = { 'p' }, FIXED_HEAD + 2
