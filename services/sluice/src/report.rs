@@ -30,7 +30,9 @@ pub(crate) fn welcome(home: &Home, running: &Running) {
     let key = home.relative(&home.secrets().join(crate::secrets::BOOTSTRAP_KEY));
     let auth = format!("-H \"Authorization: Bearer $(cat {})\"", key.display());
     say(format_args!("\nTry next:"));
-    say(format_args!("  curl -i {auth} -X PUT {cache}/v1/projects/acme/entries/hello -d 'hello, world'"));
+    say(format_args!(
+        "  curl -i {auth} -X PUT {cache}/v1/projects/acme/entries/hello -H 'Content-Type: text/plain' -d 'hello, world'"
+    ));
     say(format_args!(
         "  curl -i {auth} {queue}/v1/queues/exports/tasks -H 'Content-Type: application/json' \
          -d '{{\"payload\":{{\"project\":\"acme\",\"archive\":\"acme.tar.zst\"}},\"progress\":true}}'"

@@ -1,6 +1,6 @@
 //! What the demo works on: a folder of real files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -107,8 +107,7 @@ impl Input {
 
     /// Puts the files together into volumes until there are 20 MiB.
     ///
-    /// Volume n begins with the n-th line of each file and goes around: the words are real, and no two
-    /// volumes have the same bytes in the same places.
+    /// Their words in an order of no meaning: real text would pack so well that the archive were a single part.
     pub fn fill_up(&mut self) {
         let originals: Vec<_> = self.files.values().cloned().collect();
         let mut missing = TOTAL_BYTES_MIN.saturating_sub(self.bytes());
@@ -121,23 +120,21 @@ impl Input {
     }
 }
 
-/// A heading, then all files, each from line `number` on and around to there, until it is large enough.
+/// A heading, then words of all files, drawn by chance with `number` as the seed.
 fn volume(files: &[Bytes], number: usize) -> Bytes {
+    let all =
+        files.iter().flat_map(|file| file.split(u8::is_ascii_whitespace)).filter(|word| word.len() < 32);
+    let words: BTreeSet<_> = all.chain([&b"volume"[..]]).collect();
+    let words: Vec<_> = words.into_iter().collect();
     let mut text = format!("volume {number}\n").into_bytes();
-    let mut turn = number;
+    let mut dice = number as u64;
     while text.len() < VOLUME_BYTES_MIN {
-        for file in files {
-            let lines: Vec<_> = file.split_inclusive(|&byte| byte == b'\n').collect();
-            let from = turn % lines.len().max(1);
-            text.extend(lines[from..].iter().chain(&lines[..from]).copied().flatten());
-            if text.len() as u64 > FILE_BYTES_MAX / 2 {
-                break;
-            }
-        }
-        text.push(b'\n');
-        turn += 1;
+        // Knuth's MMIX generator; its high bits are good enough to shuffle words, and it needs no library.
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let word = (dice >> 33) as usize;
+        text.extend_from_slice(words[word % words.len()]);
+        text.push(if word % 12 == 0 { b'\n' } else { b' ' });
     }
-    text.truncate(FILE_BYTES_MAX as usize);
     text.into()
 }
 
