@@ -48,13 +48,11 @@ fn scripts_are_called_as_their_headers_say() {
 }
 
 #[test]
-#[ignore = "decision records 3, 4, 5 and 8 come with their engines"]
 fn links_in_documents_lead_somewhere() {
     require(&documents::dead_links(&Tree::read()));
 }
 
 #[test]
-#[ignore = "decision records 3, 4, 5 and 8 come with their engines"]
 fn decision_records_are_numbered_and_listed() {
     require(&documents::decision_records(&Tree::read()));
 }

@@ -133,7 +133,7 @@ fn volume(files: &[Bytes], number: usize) -> Bytes {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let word = (dice >> 33) as usize;
         text.extend_from_slice(words[word % words.len()]);
-        text.push(if word % 12 == 0 { b'\n' } else { b' ' });
+        text.push(if word.is_multiple_of(12) { b'\n' } else { b' ' });
     }
     text.into()
 }
