@@ -108,14 +108,17 @@ pub(crate) fn parse(bytes: &Bytes) -> Vec<Seen> {
 
 /// The next piece with an event in it; none at the end.
 pub(crate) async fn next(watcher: &mut Watcher) -> Vec<Seen> {
-    loop {
-        let piece = tokio::time::timeout(SOON, watcher.next()).await.expect("nothing came");
-        let Some(piece) = piece else { return Vec::new() };
-        let seen = parse(&piece);
-        if !seen.is_empty() {
-            return seen;
+    let next = async {
+        loop {
+            let Some(piece) = watcher.next().await else { return Vec::new() };
+            let seen = parse(&piece);
+            if !seen.is_empty() {
+                return seen;
+            }
         }
-    }
+    };
+    // Around the loop: heartbeats come for ever.
+    tokio::time::timeout(SOON, next).await.expect("nothing came")
 }
 
 /// Everything until the stream ends.

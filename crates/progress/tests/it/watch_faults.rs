@@ -90,29 +90,33 @@ async fn watchers_miss_nothing_over_cut_connections() {
 #[tokio::test]
 async fn a_redis_that_lost_events_resets_those_who_saw_them() {
     let mut redis = RedisServer::start().await;
-    let operations = operations(&redis.url());
-    let hub = hub(&operations);
-    let job = create(&operations, r#"{"id":"x"}"#).await;
+    let producer = operations(&redis.url());
+    let wire = Proxy::to(&redis).await;
+    let hub = hub(&operations(&wire.url()));
+    let job = create(&producer, r#"{"id":"x"}"#).await;
     for _ in 0..5 {
-        write(&operations, &job, r#"{"message":"kept"}"#).await;
+        write(&producer, &job, r#"{"message":"kept"}"#).await;
     }
     redis.cli(&["SAVE"]).await;
     let mut watcher = watch(&hub, &job, None).await;
     next(&mut watcher).await;
     for _ in 0..3 {
-        write(&operations, &job, r#"{"message":"lost"}"#).await;
+        write(&producer, &job, r#"{"message":"lost"}"#).await;
     }
     while next(&mut watcher).await.last().unwrap().seq() < 8 {}
 
+    wire.refuse(true);
+    wire.cut();
     redis.restart().await;
-    // As many again, and more, so that the sequence alone tells nothing.
+    // As many again, and more, before the node is back: the sequence alone tells it nothing.
     for _ in 0..4 {
-        write(&operations, &job, r#"{"message":"other"}"#).await;
+        write(&producer, &job, r#"{"message":"other"}"#).await;
     }
+    wire.refuse(false);
 
     let first = next(&mut watcher).await.remove(0);
     assert_eq!((first.kind.as_str(), first.data["message"].as_str()), ("reset", Some("other")), "{first:?}");
-    complete(&operations, &job).await;
+    complete(&producer, &job).await;
     assert_eq!(rest(&mut watcher).await.last().unwrap().kind, "completed");
 }
 

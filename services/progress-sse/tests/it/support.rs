@@ -127,12 +127,16 @@ impl EventReader {
 
     /// The next event besides heartbeats.
     pub(crate) async fn next(&mut self) -> Option<Event> {
-        loop {
-            let event = tokio::time::timeout(SOON, self.any()).await.expect("nothing came")?;
-            if event.kind != "heartbeat" {
-                return Some(event);
+        let next = async {
+            loop {
+                let event = self.any().await?;
+                if event.kind != "heartbeat" {
+                    return Some(event);
+                }
             }
-        }
+        };
+        // Around the loop: heartbeats come for ever.
+        tokio::time::timeout(SOON, next).await.expect("nothing came")
     }
 
     pub(crate) async fn rest(&mut self) -> Vec<Event> {
