@@ -1,16 +1,30 @@
 //! The life of tasks, told to the progress engine: a task is the operation `<queue>.<task id>`.
 
 use domain::progress::{LastWords, NewOperation, Update, Updates};
-use domain::{FencingToken, OperationId, QueueName, StepState, TaskId};
-use futures_util::FutureExt;
+use domain::{CorrelationId, FencingToken, OperationId, ProjectId, QueueName, StepState, TaskId};
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use progress::{Ending, MESSAGE_BYTES_MAX, Operations, ProgressError};
-use queue::{Left, PlannedStep, Report, Reporter, Subject, Task};
+use queue::{Left, NewTask, PlannedStep, Report, Reporter, Subject, Task};
 
 /// Shows tasks as operations. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct ProgressReporter {
     operations: Operations,
+}
+
+/// What an operation needs to know of a task that is about to be enqueued.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    project: Option<ProjectId>,
+    correlation: Option<CorrelationId>,
+}
+
+impl Expected {
+    /// None for a task that does not want to be seen.
+    pub(crate) fn of(task: &NewTask) -> Option<Self> {
+        task.progress.then(|| Self { project: task.project.clone(), correlation: task.correlation.clone() })
+    }
 }
 
 /// Where the progress of a task is to be seen.
@@ -25,6 +39,29 @@ impl ProgressReporter {
         Self { operations }
     }
 
+    /// Shows tasks that were just enqueued and want to be seen, before any worker has them. Two round trips a task, many
+    /// at once. What fails here is made up for by the lease.
+    pub(crate) async fn enqueued(
+        &self,
+        queue: &QueueName,
+        tasks: impl IntoIterator<Item = (TaskId, Expected)>,
+    ) {
+        let shown = tasks.into_iter().map(|(id, expected)| async move {
+            let new = NewOperation {
+                id: Some(operation_of(queue, id)),
+                ..new_operation(queue, id, expected.project, expected.correlation)
+            };
+            match self.operations.create(&new).await {
+                // A repeat of the enqueue, or a worker was quicker.
+                Ok(_) | Err(ProgressError::AlreadyExists) => {}
+                Err(error) => {
+                    tracing::debug!(queue.name = %queue, task.id = %id, error = %error, "task {id} is not shown yet: {error}");
+                }
+            }
+        });
+        futures_util::stream::iter(shown).buffer_unordered(SHOWN_AT_ONCE).collect::<()>().await;
+    }
+
     /// Fences the operation with the token of a new lease, and makes it when there was none. One round trip, or four.
     pub(crate) async fn announce(
         &self,
@@ -33,7 +70,7 @@ impl ProgressReporter {
         token: FencingToken,
     ) -> Result<(), ProgressError> {
         let id = operation_of(queue, task.id);
-        self.operations.announce(&id, token, &new_operation(queue, task)).await.map(drop)
+        self.operations.announce(&id, token, &operation_for(queue, task)).await.map(drop)
     }
 
     /// Applies what the holder of the lease says about its work. One round trip, or four.
@@ -46,7 +83,7 @@ impl ProgressReporter {
     ) -> Result<(), ProgressError> {
         let id = operation_of(queue, task.id);
         let updates = Updates::Many(updates);
-        self.operations.report(&id, token, &updates, &new_operation(queue, task)).await.map(drop)
+        self.operations.report(&id, token, &updates, &operation_for(queue, task)).await.map(drop)
     }
 
     /// The task has left its worker. One round trip, or two.
@@ -58,8 +95,10 @@ impl ProgressReporter {
         left: Left,
     ) -> Result<(), ProgressError> {
         match left {
-            Left::Succeeded => self.end(queue, task.id, token, Ending::Completed, None).await,
-            Left::Dead { message } => self.end(queue, task.id, token, Ending::Failed, Some(message)).await,
+            Left::Succeeded => self.end(queue, task.id, Some(token), Ending::Completed, None).await,
+            Left::Dead { message } => {
+                self.end(queue, task.id, Some(token), Ending::Failed, Some(message)).await
+            }
             Left::Retrying { message } => {
                 self.say(queue, task, token, format!("failed, will be tried again: {message}")).await
             }
@@ -72,7 +111,7 @@ impl ProgressReporter {
         &self,
         queue: &QueueName,
         task: TaskId,
-        token: FencingToken,
+        token: Option<FencingToken>,
     ) -> Result<(), ProgressError> {
         match self.end(queue, task, token, Ending::Cancelled, None).await {
             Err(ProgressError::NotFound) => Ok(()),
@@ -84,12 +123,12 @@ impl ProgressReporter {
         &self,
         queue: &QueueName,
         task: TaskId,
-        token: FencingToken,
+        token: Option<FencingToken>,
         ending: Ending,
         message: Option<String>,
     ) -> Result<(), ProgressError> {
         let words = LastWords { message: message.map(shortened), data: None };
-        self.operations.end(&operation_of(queue, task), Some(token), ending, &words).await.map(drop)
+        self.operations.end(&operation_of(queue, task), token, ending, &words).await.map(drop)
     }
 
     async fn say(
@@ -127,15 +166,18 @@ impl Reporter for ProgressReporter {
 }
 
 /// Steps are open: which ones there are, only the handler knows, and it says so after its lease was announced.
-fn new_operation(queue: &QueueName, task: &Task) -> NewOperation {
-    NewOperation {
-        id: None,
-        title: Some(format!("{queue} task {}", task.id)),
-        project: task.project.clone(),
-        steps: Vec::new(),
-        open_steps: true,
-        correlation_id: task.correlation.clone(),
-    }
+fn new_operation(
+    queue: &QueueName,
+    task: TaskId,
+    project: Option<ProjectId>,
+    correlation_id: Option<CorrelationId>,
+) -> NewOperation {
+    let title = Some(format!("{queue} task {task}"));
+    NewOperation { id: None, title, project, steps: Vec::new(), open_steps: true, correlation_id }
+}
+
+fn operation_for(queue: &QueueName, task: &Task) -> NewOperation {
+    new_operation(queue, task.id, task.project.clone(), task.correlation.clone())
 }
 
 fn planned(step: PlannedStep) -> Update {
@@ -170,6 +212,8 @@ fn shortened(mut message: String) -> String {
     message.truncate(end);
     message
 }
+
+const SHOWN_AT_ONCE: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! `/v1/queues/{queue}/tasks`: enqueue, look, wait, take back, try again.
 
 use crate::app::App;
+use crate::reporter::Expected;
 use crate::routes::idempotency::Idempotency;
 use crate::views;
 use actix_web::HttpResponse;
@@ -36,7 +37,9 @@ pub(crate) async fn enqueue(
     access.require(Action::QueueEnqueue, name.as_str())?;
     let origin = Origin { correlation: correlation.0, traceparent: trace.0 };
     let task = NewTask { idempotency_key: key.0, ..origin.task(&app, &name, task, "")? };
+    let expected = Expected::of(&task);
     let enqueued = app.queue(&name).enqueue(task).await.map_err(|error| refused(error, |_| String::new()))?;
+    app.reporter().enqueued(&name, expected.map(|expected| (enqueued.id, expected))).await;
     let location = format!("/v1/queues/{name}/tasks/{}", enqueued.id);
     let mut answer = if enqueued.repeated { HttpResponse::Ok() } else { HttpResponse::Created() };
     Ok(answer.insert_header((LOCATION, location)).json(on_wire(enqueued)))
@@ -72,8 +75,11 @@ pub(crate) async fn enqueue_batch(
         let task = origin.task(&app, &name, task, &format!("/tasks/{index}"))?;
         tasks.push(NewTask { idempotency_key: key.of_item(index)?, ..task });
     }
+    let expected: Vec<_> = tasks.iter().map(Expected::of).collect();
     let enqueued = app.queue(&name).enqueue_all(tasks).await;
     let enqueued = enqueued.map_err(|error| refused(error, |index| format!("/tasks/{index}")))?;
+    let seen = enqueued.iter().zip(expected).filter_map(|(task, expected)| Some((task.id, expected?)));
+    app.reporter().enqueued(&name, seen).await;
     let all_repeated = enqueued.iter().all(|task| task.repeated);
     let mut answer = if all_repeated { HttpResponse::Ok() } else { HttpResponse::Created() };
     Ok(answer.json(wire::EnqueuedAll { tasks: enqueued.into_iter().map(on_wire).collect() }))
@@ -178,9 +184,10 @@ pub(crate) async fn cancel(
     access.require(Action::QueueAdmin, name.as_str())?;
     let queue = app.existing(&name).await?;
     queue.cancel(id).await.map_err(|error| missing(error, id))?;
-    // Only what was leased once can have an operation.
-    if let Some(holder) = queue.get(id).await.ok().and_then(|task| task.lease)
-        && let Err(error) = app.reporter().cancelled(&name, id, holder.token).await
+    // Only what was leased once, or wanted to be seen, can have an operation.
+    if let Ok(task) = queue.get(id).await
+        && (task.lease.is_some() || task.progress)
+        && let Err(error) = app.reporter().cancelled(&name, id, task.lease.map(|holder| holder.token)).await
     {
         tracing::debug!(queue.name = %name, task.id = %id, error = %error, "the operation of task {id} still runs: {error}");
     }

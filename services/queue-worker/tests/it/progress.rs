@@ -6,6 +6,26 @@ use serde_json::{Value, json};
 use testkit::expect_problem;
 
 #[tokio::test]
+async fn a_task_that_wants_to_be_seen_is_an_operation_before_any_worker_has_it() {
+    let stage = Stage::new().await;
+    let seen = json!({"payload": 1, "progress": true, "project": "acme"});
+    let alone = stage.enqueue("agent_tasks", seen.clone()).await;
+    let batch = json!({"tasks": [seen, {"payload": 2}]});
+    let batch = stage.api.json(stage.api.post("/v1/queues/agent_tasks/tasks/batch", &batch)).await;
+    let together = batch["tasks"][0]["id"].as_str().unwrap();
+
+    for id in [&alone, together] {
+        let shown = stage.operation("agent_tasks", id, |_| true).await;
+        assert_eq!((shown.state, shown.project.unwrap().as_str()), (OperationState::Pending, "acme"), "{id}");
+    }
+
+    let path = format!("/v1/queues/agent_tasks/tasks/{alone}");
+    stage.api.delete(&path).send().await.unwrap();
+    let shown = stage.operation("agent_tasks", &alone, |_| true).await;
+    assert_eq!(shown.state, OperationState::Cancelled);
+}
+
+#[tokio::test]
 async fn a_pulled_task_with_progress_is_an_operation_from_its_lease_to_its_end() {
     let stage = Stage::new().await;
     let request = stage
