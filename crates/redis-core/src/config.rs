@@ -1,8 +1,9 @@
 //! `[redis]` in `sluice.toml`, `SLUICE__REDIS__*` in the environment.
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,9 +23,11 @@ pub struct RedisConfig {
     pub prefix: Prefix,
     /// Connections for commands.
     pub pool: std::num::NonZeroUsize,
-    /// A command without an answer after this long ends as unknown, in milliseconds.
+    /// A command without an answer after this long ends as unknown, in milliseconds; at least 1.
+    #[serde(deserialize_with = "deadline_ms")]
     pub command_timeout_ms: u64,
-    /// A connection that is not made after this long is given up and tried again, in milliseconds.
+    /// A connection that is not made after this long is given up and tried again, in milliseconds; at least 1.
+    #[serde(deserialize_with = "deadline_ms")]
     pub connect_timeout_ms: u64,
     /// Commands that wait on one connection; more are refused at once.
     pub queue_limit: std::num::NonZeroUsize,
@@ -86,10 +89,17 @@ impl fmt::Debug for RedisConfig {
     }
 }
 
+/// A deadline of zero would be none at all to the client.
+fn deadline_ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    NonZeroU64::deserialize(deserializer).map(NonZeroU64::get)
+}
+
 pub(crate) fn without_password(url: &str) -> String {
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}://***@{}", &url[..scheme], &url[at + 1..]),
-        _ => url.to_owned(),
+        // A scheme that was forgotten hides nothing of what follows it.
+        (_, Some(at)) => format!("***@{}", &url[at + 1..]),
+        (_, None) => url.to_owned(),
     }
 }
 
@@ -131,6 +141,17 @@ mod tests {
         let shown = format!("{config:?}");
         assert!(!shown.contains("hunter"), "{shown}");
         assert!(shown.contains("redis://***@127.0.0.1:5240"), "{shown}");
+    }
+
+    #[test]
+    fn there_is_always_a_deadline() {
+        use serde::de::value::{Error, MapDeserializer};
+        for key in ["command_timeout_ms", "connect_timeout_ms"] {
+            for (millis, taken) in [(0_u64, false), (1, true)] {
+                let section = MapDeserializer::<_, Error>::new([(key, millis)].into_iter());
+                assert_eq!(RedisConfig::deserialize(section).is_ok(), taken, "{key} = {millis}");
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, KeysInterface};
-use fred::types::config::{Config, Options, ReconnectPolicy, TcpConfig, UnresponsiveConfig};
+use fred::types::config::{Config, Options, ReconnectPolicy, TcpConfig};
 use fred::types::{Builder, ClientState, ClusterHash, CustomCommand, RespVersion, Value};
 use rand::RngExt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -23,6 +23,8 @@ pub(crate) struct Connection {
     made: Instant,
     /// Milliseconds after `made` since which it is down, plus one; zero while it is up.
     down_since: AtomicU64,
+    /// The same for the first deadline that passed since the last answer; zero when an answer was the last to come.
+    silent_since: AtomicU64,
 }
 
 impl Connection {
@@ -30,8 +32,9 @@ impl Connection {
     pub(crate) fn open(config: &RedisConfig) -> Result<Self, RedisError> {
         let client = builder(config)?.build().map_err(|error| wrong_config(config, &error))?;
         let driver = client.connect();
-        let down_since = AtomicU64::new(0);
-        Ok(Self { client, driver, in_flight: AtomicUsize::new(0), made: Instant::now(), down_since })
+        let (down_since, silent_since) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (in_flight, made) = (AtomicUsize::new(0), Instant::now());
+        Ok(Self { client, driver, in_flight, made, down_since, silent_since })
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -42,9 +45,12 @@ impl Connection {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Its runtime has ended, and the driver with it; nobody will ever answer here again.
+    /// Nobody will answer here again: its runtime has ended, and the driver with it; or the peer takes bytes and says
+    /// nothing. (The client's own watch counts from the last write, so that a busy connection never looks silent.)
     pub(crate) fn is_dead(&self) -> bool {
+        let silent_since = self.silent_since.load(Ordering::Relaxed);
         self.driver.is_finished()
+            || (silent_since != 0 && self.now_ms().saturating_sub(silent_since) > SILENCE_MS)
     }
 
     /// Sends one command and waits for its answer, `within` or the default time.
@@ -70,10 +76,7 @@ impl Connection {
             }
             None => self.client.custom_raw(command, args).await,
         };
-        match answer {
-            Ok(frame) => Reply::from_frame(frame).ok(),
-            Err(error) => Err(sort(&error)),
-        }
+        self.heard(answer).and_then(|frame| Reply::from_frame(frame).ok())
     }
 
     /// `GET`, as the client's own command: it waits for what the same task sends next, and both leave in one write. A
@@ -81,7 +84,24 @@ impl Connection {
     pub(crate) async fn get(&self, key: &Bytes) -> Result<Option<Bytes>, RedisError> {
         self.refuse_while_down()?;
         let _counted = InFlight::on(&self.in_flight);
-        self.client.get(fred::types::Key::from(key.clone())).await.map_err(|error| sort(&error))
+        let answer = self.client.get(fred::types::Key::from(key.clone())).await;
+        self.heard(answer)
+    }
+
+    /// Sorts what came of a command, and notes whether the peer spoke.
+    fn heard<T>(&self, answer: Result<T, Error>) -> Result<T, RedisError> {
+        let error = match answer {
+            Ok(answer) => {
+                self.silent_since.store(0, Ordering::Relaxed);
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        if *error.kind() == ErrorKind::Timeout {
+            let now = self.now_ms();
+            let _ = self.silent_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        Err(sort(&error))
     }
 
     /// Says `Unavailable` at once when the connection has been down for longer than a blink, rather than letting
@@ -91,12 +111,18 @@ impl Connection {
             self.down_since.store(0, Ordering::Relaxed);
             return Ok(());
         }
-        let now = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        let now = self.now_ms();
         let since = match self.down_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => now,
             Err(since) => since,
         };
-        if now - since > BLINK_MS { Err(RedisError::away()) } else { Ok(()) }
+        // Another thread may have noticed it a moment later than `now`.
+        if now.saturating_sub(since) > BLINK_MS { Err(RedisError::away()) } else { Ok(()) }
+    }
+
+    /// Milliseconds since it was made, plus one.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 
     /// Says goodbye and waits a little for the driver to end.
@@ -173,12 +199,6 @@ fn builder(config: &RedisConfig) -> Result<Builder, RedisError> {
         connection.max_command_attempts = 1;
         // Default: unbounded; 50,000 commands waited in memory and all ran after an outage.
         connection.max_command_buffer_len = config.queue_limit.get();
-        // Default: off; a peer that takes bytes and never answers would keep its connection. Longer than any deadline,
-        // so that a slow command alone never costs the others their connection.
-        connection.unresponsive = UnresponsiveConfig {
-            max_timeout: Some(config.command_timeout() + Duration::from_secs(1)),
-            interval: Duration::from_millis(500),
-        };
         connection.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
     });
     builder.with_performance_config(|performance| {
@@ -222,3 +242,5 @@ pub(crate) fn first_key(keys: &[crate::Key]) -> Option<&[u8]> {
 }
 
 const BLINK_MS: u64 = 300;
+/// Longer than a hiccup, so that one slow command alone never costs the others their connection.
+const SILENCE_MS: u64 = 1_000;

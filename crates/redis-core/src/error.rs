@@ -62,3 +62,24 @@ impl Coded for RedisError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_says_is_sorted_by_what_a_caller_can_do() {
+        for (text, sorted) in [
+            ("OOM command not allowed when used memory > 'maxmemory'.", RedisError::Full),
+            ("LOADING Redis is loading the dataset in memory", RedisError::away()),
+            ("READONLY You can't write against a read only replica.", RedisError::away()),
+            ("MISCONF Redis is configured to save RDB snapshots", RedisError::away()),
+            ("BUSY Redis is busy running a script.", RedisError::away()),
+            ("CLUSTERDOWN The cluster is down", RedisError::away()),
+            ("NOPERM No permissions", RedisError::Reply("NOPERM No permissions".to_owned())),
+            ("", RedisError::Reply(String::new())),
+        ] {
+            assert_eq!(RedisError::from_server(text), sorted, "{text}");
+        }
+    }
+}

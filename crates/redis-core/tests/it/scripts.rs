@@ -120,6 +120,31 @@ async fn readiness_asks_redis_at_most_once_a_second() {
 }
 
 #[tokio::test]
+async fn the_password_is_read_from_its_file_which_wins() {
+    let server = RedisServer::start().await;
+    server.cli(&["CONFIG", "SET", "requirepass", "right"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "right\n").unwrap();
+    let config = RedisConfig {
+        password: Some("wrong".to_owned().into()),
+        password_file: Some(file),
+        ..RedisConfig::at(server.url())
+    };
+    assert!(Redis::connect(&config).readiness().await.is_ready());
+}
+
+#[tokio::test]
+async fn a_wrong_url_is_said_without_its_password() {
+    for url in ["redis://sluice:hunter2@127.0.0.1:port", "sluice:hunter2@127.0.0.1:5240"] {
+        let redis = Redis::connect(&RedisConfig::at(url));
+        let error = redis.ping(Duration::from_secs(1)).await.unwrap_err();
+        let shown = format!("{error} {error:?} {redis:?} {:?}", redis.readiness().await);
+        assert!(shown.contains("wrong redis url") && !shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_said_and_never_shown() {
     let server = RedisServer::start().await;
     server.cli(&["CONFIG", "SET", "requirepass", "right"]).await;

@@ -70,12 +70,32 @@ async fn a_slow_subscriber_is_told_of_the_gap_and_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn subscribing_while_redis_is_away_fails_in_bounded_time() {
+async fn a_burst_of_messages_arrives_whole() {
+    let server = RedisServer::start().await;
+    let redis = Redis::connect(&RedisConfig::at(server.url()));
+    let mut subscription = redis.subscribe(&redis.channel("c:{a}")).await.unwrap();
+    server.cli(&["SPUBLISH", "c:{a}", "first"]).await;
+    assert_eq!(message(&mut subscription).await, "first");
+
+    let burst = "for i = 1, 200 do redis.call('SPUBLISH', KEYS[1], i) end";
+    server.cli(&["EVAL", burst, "1", "c:{a}"]).await;
+
+    for number in 1..=200 {
+        assert_eq!(next(&mut subscription).await, Hint::Message(number.to_string().into()));
+    }
+}
+
+#[tokio::test]
+async fn subscribing_while_redis_is_away_fails_in_bounded_time_and_works_when_it_is_back() {
     let mut server = RedisServer::start().await;
     let redis = Redis::connect(&RedisConfig::at(server.url()));
     server.kill();
-    let answer = redis.subscribe(&redis.channel("c:{a}")).await;
+    let subscribe = || async { redis.subscribe(&redis.channel("c:{a}")).await };
+    let answer = subscribe().await;
     assert!(matches!(answer, Err(RedisError::Unavailable { .. } | RedisError::Unknown)), "{answer:?}");
+
+    server.restart().await;
+    until(|| async { subscribe().await.is_ok() }, LONG).await;
 }
 
 async fn next(subscription: &mut Subscription) -> Hint {

@@ -3,6 +3,7 @@
 use redis_core::{CLOCK_LUA, Key, Redis, RedisConfig, Script};
 use std::sync::LazyLock;
 use std::time::Duration;
+use testkit::RedisServer;
 
 /// Adds one and says the sum; the smallest write that shows whether it ran once or twice.
 pub(crate) static INCREMENT: LazyLock<Script> =
@@ -19,6 +20,12 @@ pub(crate) static ADD_EACH: LazyLock<Script> = LazyLock::new(|| {
     Script::batched("add_each", 1, &[], body)
 });
 
+/// Answers each item with how many share its call.
+pub(crate) static HOW_MANY: LazyLock<Script> = LazyLock::new(|| {
+    let body = "#!lua flags=no-writes\nlocal out = {}\nfor i = 2, #ARGV do out[#out + 1] = #ARGV - 1 end\nreturn out";
+    Script::batched("how_many", 1, &[], body)
+});
+
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
@@ -26,6 +33,11 @@ pub(crate) const LONG: Duration = Duration::from_secs(20);
 pub(crate) fn impatient(url: &str) -> Redis {
     let millis = u64::try_from(SHORT.as_millis()).expect("a short time");
     Redis::connect(&RedisConfig { command_timeout_ms: millis, ..RedisConfig::at(url) })
+}
+
+/// Connections that the server has taken so far, that of this question too.
+pub(crate) async fn connections(server: &RedisServer) -> u64 {
+    server.info("total_connections_received").await.parse().expect("a count")
 }
 
 pub(crate) fn counter(redis: &Redis) -> Key {

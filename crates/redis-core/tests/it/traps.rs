@@ -1,6 +1,6 @@
 //! Each way in which the client would lose, repeat or hang by default, and the proof that ours does not.
 
-use crate::support::{INCREMENT, LONG, SHORT, counter, impatient};
+use crate::support::{INCREMENT, LONG, SHORT, connections, counter, impatient};
 use futures_util::future::join_all;
 use redis_core::{Arg, Redis, RedisConfig, RedisError, Reply};
 use std::num::NonZeroUsize;
@@ -48,13 +48,16 @@ async fn a_stopped_server_costs_a_deadline_and_what_was_not_written_never_runs()
     let key = counter(&redis);
     redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap();
 
+    let connected = connections(&server).await;
     server.pause();
     let answer = redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await;
     assert_eq!(answer, Err(RedisError::Unknown));
     server.resume();
 
-    // The connection still matches answers to questions.
+    // The same connection still matches answers to questions.
     until(|| async { redis.ping(SHORT).await.is_ok() }, LONG).await;
+    let asking = 1;
+    assert_eq!(connections(&server).await, connected + asking, "the deadline alone ended the call");
     let seen = redis.command("GET", &key, vec![]).await.unwrap().into_int().unwrap();
     let next = redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap().into_int().unwrap();
     assert_eq!(next, seen + 1);
@@ -128,22 +131,54 @@ async fn redis_away_is_said_at_once_and_forgotten_when_it_is_back() {
 
 #[tokio::test]
 async fn waiting_commands_are_bounded_and_the_rest_is_refused_at_once() {
-    let mut server = RedisServer::start().await;
+    let server = RedisServer::start().await;
     let config = RedisConfig {
         queue_limit: NonZeroUsize::new(100).unwrap(),
         pool: NonZeroUsize::new(1).unwrap(),
-        command_timeout_ms: 1_000,
         ..RedisConfig::at(server.url())
     };
     let redis = Redis::connect(&config);
     let key = counter(&redis);
-    redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap();
-    server.kill();
-    let calls = (0..300).map(|_| redis.command("INCR", &key, vec![]));
-    let answers = join_all(calls).await;
+    redis.ping(LONG).await.unwrap();
+
+    // All of them are asked for before the connection takes the first.
+    let answers = join_all((0..300).map(|_| redis.command("INCR", &key, vec![]))).await;
+
     let refused =
         answers.iter().filter(|answer| matches!(answer, Err(RedisError::Unavailable { .. }))).count();
+    let done = answers.iter().filter(|answer| answer.is_ok()).count();
     assert!(refused >= 150, "{refused} of 300 refused");
+    assert_eq!(done + refused, 300);
+    assert_eq!(server.cli(&["GET", "{t}:counter"]).await, done.to_string(), "refused is never applied");
+}
+
+#[tokio::test]
+async fn a_server_that_takes_bytes_and_never_answers_loses_its_connection() {
+    let mut server = RedisServer::start().await;
+    let redis = impatient(&server.url());
+    let key = counter(&redis);
+    redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap();
+    server.pause();
+
+    // Unknown at first; once the connection is given up, nobody waits for a deadline any more.
+    let run = || async { redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await };
+    until(|| async { matches!(run().await, Err(RedisError::Unavailable { .. })) }, LONG).await;
+
+    server.resume();
+    until(|| async { run().await.is_ok() }, LONG).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_made_in_time_is_given_up_and_tried_again() {
+    let mut server = RedisServer::start().await;
+    let redis = Redis::connect(&RedisConfig { connect_timeout_ms: 50, ..RedisConfig::at(server.url()) });
+    let before = connections(&server).await;
+    server.pause();
+    assert!(redis.ping(Duration::from_secs(2)).await.is_err());
+    server.resume();
+
+    let tried = connections(&server).await - before;
+    assert!(tried > 3, "{tried} connections in 2 s");
 }
 
 #[tokio::test]
