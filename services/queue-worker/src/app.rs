@@ -45,12 +45,13 @@ impl App {
         self.0.queues.of(name)
     }
 
-    /// A queue that exists. One round trip when this process has not used it, else none.
+    /// A queue that exists: a configured one from the start on, before it is registered, too. One round trip when this
+    /// process neither has it configured nor has used it, else none.
     ///
     /// # Errors
     /// 404 that names the queue.
     pub(crate) async fn existing(&self, name: &QueueName) -> Result<Queue, Problem> {
-        if self.0.queues.exists(name).await? {
+        if self.0.settings.contains_key(name) || self.0.queues.exists(name).await? {
             return Ok(self.queue(name));
         }
         let problem = Problem::new(ErrorCode::NotFound, format!("there is no queue {name}"));
