@@ -9,6 +9,11 @@ pub(crate) fn queue(redis: &Redis, name: &QueueName) -> Key {
     redis.key(format_args!("queue:{{{name}}}"))
 }
 
+/// The zset of tasks that have ended with no worker to tell of it: number by when.
+pub(crate) fn outbox(redis: &Redis, name: &QueueName) -> Key {
+    redis.key(format_args!("queue:{{{name}}}:outbox"))
+}
+
 /// Where a queue tells that there is work, or that a lease was voided.
 pub(crate) fn wake(redis: &Redis, name: &QueueName) -> Channel {
     redis.channel(format_args!("queue:{{{name}}}:wake"))

@@ -389,18 +389,10 @@ impl Queue {
         let mut last = None;
         for pair in listed.chunks(2) {
             let [member, score] = pair else { return Err(RedisError::Protocol("half a pair".to_owned())) };
-            numbers.push(member.clone().into_int()?);
+            numbers.push(u64::try_from(member.clone().into_int()?).unwrap_or_default());
             last = Some(Cursor { score: score.word().to_owned(), member: member.word().to_owned() });
         }
-        let items = numbers.iter().flat_map(|&number| [Arg::from(number), Arg::from("head")]).collect();
-        let mut tasks = Vec::with_capacity(numbers.len());
-        if !numbers.is_empty() {
-            let found = self.redis().run(&scripts::GET, &self.prefix, items).await?.into_array()?;
-            for (number, reply) in numbers.iter().zip(found) {
-                let number = u64::try_from(*number).unwrap_or_default();
-                tasks.extend(read_task(number, reply)?.map(|(task, _)| task));
-            }
-        }
+        let tasks = if numbers.is_empty() { Vec::new() } else { self.heads(&numbers).await? };
         Ok(Page { tasks, next: last.filter(|_| numbers.len() == limit) })
     }
 
@@ -422,6 +414,31 @@ impl Queue {
     /// Redis does not answer.
     pub async fn tick(&self) -> Result<Ticked, RedisError> {
         Ticked::from_reply(self.redis().run(&scripts::TICK, &self.prefix, Vec::new()).await?)
+    }
+
+    /// Which of the tasks that [`Ticked`] names have ended and are still kept. One round trip, `get.lua`.
+    pub(crate) async fn ended(&self, numbers: &[u64]) -> Result<Vec<Task>, RedisError> {
+        let mut tasks = self.heads(numbers).await?;
+        tasks.retain(|task| task.state.is_final());
+        Ok(tasks)
+    }
+
+    /// Their ends were told: no tick names them any more. One round trip.
+    pub(crate) async fn told(&self, numbers: &[u64]) -> Result<(), RedisError> {
+        let outbox = keys::outbox(self.redis(), &self.name);
+        let members = numbers.iter().map(|&number| Arg::from(number)).collect();
+        self.redis().command("ZREM", &outbox, members).await.map(drop)
+    }
+
+    /// Those of the tasks that there are, without payloads.
+    async fn heads(&self, numbers: &[u64]) -> Result<Vec<Task>, RedisError> {
+        let items = numbers.iter().flat_map(|&number| [Arg::from(number), Arg::from("head")]).collect();
+        let found = self.redis().run(&scripts::GET, &self.prefix, items).await?.into_array()?;
+        let mut tasks = Vec::with_capacity(numbers.len());
+        for (&number, reply) in numbers.iter().zip(found) {
+            tasks.extend(read_task(number, reply)?.map(|(task, _)| task));
+        }
+        Ok(tasks)
     }
 
     /// Listens for work and for voided leases.

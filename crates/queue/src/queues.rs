@@ -2,6 +2,7 @@
 
 use crate::error::EnqueueError;
 use crate::queue::Queue;
+use crate::report::Reporter;
 use crate::retry::Backoff;
 use crate::tend::Tending;
 use crate::{keys, scripts};
@@ -139,7 +140,13 @@ impl Queues {
     /// second though every publish were lost. Also counts the bytes that the queues hold, for `max_bytes`.
     /// One round trip a queue and second when nothing happens. Returns when `stop` fires.
     pub async fn tend(&self, stop: CancellationToken) {
-        Tending::new(self.clone()).run(stop).await;
+        Tending::new(self.clone(), None).run(stop).await;
+    }
+
+    /// [`Queues::tend`] that also tells `reporter` of tasks that have ended with no worker to do so. Three round trips
+    /// more a queue and second while there are such.
+    pub async fn tend_and_tell(&self, reporter: Arc<dyn Reporter>, stop: CancellationToken) {
+        Tending::new(self.clone(), Some(reporter)).run(stop).await;
     }
 
     /// Bytes that the queues may still take by the last count of [`Queues::tend`]; `None` without a bound or before
@@ -198,18 +205,25 @@ impl Queues {
 }
 
 /// What a tick answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticked {
     /// How long until the next thing is due; zero when there may be more at once.
     pub next: Option<Duration>,
     /// Bytes that the queue holds: payloads, records, results, outcomes, keys, with what Redis adds to each.
     pub bytes: u64,
+    /// Tasks that have ended with no worker to tell of it, at most 64.
+    pub(crate) untold: Vec<u64>,
 }
 
 impl Ticked {
     pub(crate) fn from_reply(reply: Reply) -> Result<Self, RedisError> {
-        let [next, bytes] = reply.into_elements()?;
-        Ok(Self { next: pause(&next)?, bytes: u64::try_from(bytes.into_int()?).unwrap_or(0) })
+        let [next, bytes, untold] = reply.into_elements()?;
+        let number = |reply: Reply| Ok(u64::try_from(reply.into_int()?).unwrap_or(0));
+        Ok(Self {
+            next: pause(&next)?,
+            bytes: number(bytes)?,
+            untold: untold.into_array()?.into_iter().map(number).collect::<Result<_, RedisError>>()?,
+        })
     }
 }
 

@@ -13,6 +13,12 @@ use std::sync::Arc;
 pub trait Reporter: Send + Sync + 'static {
     /// Takes one report. Runs beside the task, within a few seconds of bound.
     fn report(&self, subject: Subject, report: Report) -> BoxFuture<'static, ()>;
+
+    /// A task has ended with no worker to tell of it: dead of lost leases, or its time was over before it was started.
+    ///
+    /// `task.lease` is the last one, if it was ever leased. A node's timer calls this, within a few seconds of bound;
+    /// more than once when several nodes see it or one dies.
+    fn ended(&self, queue: QueueName, task: Task) -> BoxFuture<'static, ()>;
 }
 
 /// What a report is about.

@@ -22,6 +22,7 @@ use progress::{Lifetimes, Operations};
 use queue::{Queues, QueuesOptions};
 use redis_core::Redis;
 use reporter::ProgressReporter;
+use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -46,9 +47,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 
     let mut jobs = JoinSet::new();
     jobs.spawn(workers::register(queues.clone(), settings.all_queues().into_keys().collect(), stop.clone()));
-    let tended = queues.clone();
-    let stop_tending = stop.clone();
-    jobs.spawn(async move { tended.tend(stop_tending).await });
+    let (tended, told, stop_tending) = (queues.clone(), Arc::new(reporter.clone()), stop.clone());
+    jobs.spawn(async move { tended.tend_and_tell(told, stop_tending).await });
     for worker in workers {
         jobs.spawn(worker.run(stop.clone()));
     }

@@ -1,7 +1,7 @@
 //! The life of tasks, told to the progress engine: a task is the operation `<queue>.<task id>`.
 
 use domain::progress::{LastWords, NewOperation, Update, Updates};
-use domain::{CorrelationId, FencingToken, OperationId, ProjectId, QueueName, StepState, TaskId};
+use domain::{CorrelationId, FencingToken, OperationId, ProjectId, QueueName, StepState, TaskId, TaskState};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use progress::{Ending, MESSAGE_BYTES_MAX, Operations, ProgressError};
@@ -159,6 +159,30 @@ impl Reporter for ProgressReporter {
             if let Err(error) = told {
                 let id = task.id;
                 tracing::debug!(queue.name = %queue, task.id = %id, error = %error, "progress of task {id} is not shown: {error}");
+            }
+        }
+        .boxed()
+    }
+
+    fn ended(&self, queue: QueueName, task: Task) -> BoxFuture<'static, ()> {
+        let reporter = self.clone();
+        async move {
+            let (id, token) = (task.id, task.lease.map(|holder| holder.token));
+            let told = match (task.state, task.errors.last()) {
+                (TaskState::Dead, error) => {
+                    let message = error.map(|error| error.message.clone());
+                    reporter.end(&queue, id, token, Ending::Failed, message).await
+                }
+                _ => {
+                    let message = Some("its time was over before it was started".to_owned());
+                    reporter.end(&queue, id, token, Ending::Cancelled, message).await
+                }
+            };
+            // A task that nobody watched has no operation.
+            if let Err(error) = told
+                && !matches!(error, ProgressError::NotFound)
+            {
+                tracing::debug!(queue.name = %queue, task.id = %id, error = %error, "the operation of task {id} still runs: {error}");
             }
         }
         .boxed()

@@ -10,7 +10,7 @@
 --          queue:{Q}:leases  hash  number -> token:worker · queue:{Q}:deadlines  zset  number by end of its lease
 --          queue:{Q}:ready:<p>:<lane>  list · queue:{Q}:returned:<p>:<lane>  zset  number by place
 --          queue:{Q}:turns:<p>  zset  lane by virtual time · queue:{Q}:used  zset  priorities that have tasks
---          queue:{Q}:scheduled, retrying, expiring, dead, done  zsets  number by time
+--          queue:{Q}:scheduled, retrying, expiring, dead, done, outbox  zsets  number by time
 --          queue:{Q}:outcomes  hash  number -> packed outcome · queue:{Q}:counters  hash
 --          queue:{Q}:wake  channel  'ready <n>' · queue:{Q}:ends  channel  numbers
 -- Shared   clock.lua, names.lua, record.lua, lanes.lua, taking.lua, ending.lua, due.lua, leasing.lua

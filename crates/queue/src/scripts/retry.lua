@@ -3,8 +3,8 @@
 -- KEYS[1]  queue:{Q}   prefix of every key below; itself never a key
 -- ARGV     [2] number  [3] salt, 4 bytes
 -- Returns  'ready' | 'alive' | 'finished' | 'gone'
--- Cost     O(log dead), some eight commands, one slot
--- Derives  queue:{Q}:tasks, outcomes, counters  hashes · queue:{Q}:dead, used, turns:<p>  zsets
+-- Cost     O(log dead), some nine commands, one slot
+-- Derives  queue:{Q}:tasks, outcomes, counters  hashes · queue:{Q}:dead, outbox, used, turns:<p>  zsets
 --          queue:{Q}:ready:<p>:<lane>  list · queue:{Q}:expiring  zset · queue:{Q}:wake  channel
 -- Shared   clock.lua, names.lua, record.lua, lanes.lua
 local number, now = ARGV[2], clock_ms()
@@ -18,6 +18,7 @@ task.place = redis.call('HINCRBY', names.counters, 'number', 1)
 enter(task, 'r', now)
 rewrite(number, record, task)
 redis.call('ZREM', names.dead, wide(number))
+redis.call('ZREM', names.outbox, number) -- its end is none any more
 if expiry(record) then redis.call('ZADD', names.expiring, expiry(record), number) end
 append(task.priority, task.lane, { plain(task.place) .. ':' .. number })
 count('retried_by_hand', 1)

@@ -3,7 +3,8 @@
 -- outcomes and idempotency keys gone. Each in a slice of at most 64. May run on a full Redis: it frees.
 -- KEYS[1]  queue:{Q}   prefix of every key below; itself never a key
 -- ARGV     none but the clock
--- Returns  { ms until the next thing is due, 0 when there may be more now, or '' ; bytes that the queue holds }
+-- Returns  { ms until the next thing is due, 0 when there may be more now, or '' ; bytes that the queue holds ;
+--          numbers that have ended with no worker to tell of it, until `Queue::told` takes them off }
 -- Cost     O(64 log waiting) at most, whatever the backlog
 -- Derives  as lease.lua and settle.lua, and queue:{Q}:repeats  hash · queue:{Q}:repeats-until  zset
 -- Shared   clock.lua, names.lua, record.lua, lanes.lua, ending.lua, due.lua
@@ -60,4 +61,5 @@ for _, key in ipairs(old) do
 end
 write_totals()
 tell()
-return { next and plain(math.max(0, next - now)) or '', redis.call('HGET', names.counters, 'bytes') or '0' }
+return { next and plain(math.max(0, next - now)) or '', redis.call('HGET', names.counters, 'bytes') or '0',
+  redis.call('ZRANGE', names.outbox, 0, SLICE - 1) }

@@ -1,8 +1,10 @@
 //! The node's timer.
 
 use crate::support::{SECOND, SOON, queue, task};
-use domain::TaskState;
-use queue::{NewTask, Start};
+use domain::{QueueName, TaskId, TaskState};
+use futures_util::future::BoxFuture;
+use queue::{NewTask, Report, Reporter, Start, Subject, Task};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use testkit::until;
 use tokio_util::sync::CancellationToken;
@@ -50,4 +52,55 @@ async fn a_queue_is_known_again_after_redis_came_back_empty() {
         until(async || queue.queues.list().await.unwrap().len() == 1, SOON).await;
         stop.cancel();
     });
+}
+
+/// Notes down the ends that it is told.
+#[derive(Clone, Default)]
+struct Obituaries(Arc<Mutex<Vec<(TaskId, TaskState, String)>>>);
+
+impl Reporter for Obituaries {
+    fn report(&self, _: Subject, _: Report) -> BoxFuture<'static, ()> {
+        unreachable!("no worker runs here")
+    }
+
+    fn ended(&self, _: QueueName, task: Task) -> BoxFuture<'static, ()> {
+        self.0.lock().unwrap().push((task.id, task.state, task.reason.unwrap_or_default()));
+        Box::pin(async {})
+    }
+}
+
+#[tokio::test]
+async fn ends_that_no_worker_can_tell_of_are_told_by_the_timer_and_only_once() {
+    let queue = queue().await;
+    let crash = async || {
+        queue.take(9).await;
+        queue.clock.advance(10 * SECOND);
+    };
+    let poison = queue.add(task("poison")).await;
+    let revived = queue.add(task("revived")).await;
+    for _ in 0..3 {
+        crash().await;
+    }
+    queue.tick().await.unwrap();
+    queue.retry(revived).await.unwrap();
+    queue.take(1).await;
+    let over = Some(queue.clock.now() + SECOND);
+    let watched = queue.add(NewTask { expires_at: over, progress: true, ..task("watched") }).await;
+    queue.add(NewTask { expires_at: over, ..task("unwatched") }).await;
+    queue.clock.advance(SECOND);
+
+    let (told, stop) = (Obituaries::default(), CancellationToken::new());
+    let untold =
+        async || queue.redis.command("EXISTS", &queue.redis.key("queue:{work}:outbox"), Vec::new()).await;
+    tokio::join!(queue.queues.tend_and_tell(Arc::new(told.clone()), stop.clone()), async {
+        until(async || told.0.lock().unwrap().len() >= 2, SOON).await;
+        until(async || untold().await.is_ok_and(|reply| reply.into_int().unwrap() == 0), SOON).await;
+        stop.cancel();
+    });
+
+    let mut told = told.0.lock().unwrap().clone();
+    told.sort_by_key(|(id, ..)| id.number);
+    let expected = [(poison, TaskState::Dead, "crashed"), (watched, TaskState::Cancelled, "expired")];
+    assert_eq!(told, expected.map(|(id, state, reason)| (id, state, reason.to_owned())));
+    queue.audit().await;
 }

@@ -2,11 +2,11 @@
 
 use crate::support::{KEEP, SECOND, SOON, task, worker};
 use bytes::Bytes;
-use domain::{TaskId, TaskState};
+use domain::{QueueName, TaskId, TaskState};
 use futures_util::future::BoxFuture;
 use queue::{
     Context, Done, Failure, Handler, Left, NewTask, Queue, Queues, QueuesOptions, Report, Reporter, Subject,
-    Update, Worker, WorkerOptions,
+    Task, Update, Worker, WorkerOptions,
 };
 use redis_core::{Redis, RedisConfig};
 use std::collections::HashMap;
@@ -348,6 +348,11 @@ impl Reporter for Diary {
             Report::Left(left) => format!("{left:?}"),
         };
         self.0.lock().unwrap().push((subject.task.id, line));
+        Box::pin(async {})
+    }
+
+    fn ended(&self, _: QueueName, task: Task) -> BoxFuture<'static, ()> {
+        self.0.lock().unwrap().push((task.id, "ended".to_owned()));
         Box::pin(async {})
     }
 }

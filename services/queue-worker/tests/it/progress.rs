@@ -1,7 +1,8 @@
 //! Tasks as operations, by their ids.
 
 use crate::support::Stage;
-use domain::{OperationState, StepState};
+use domain::{OperationState, StepState, Timestamp};
+use redis_core::Clock;
 use serde_json::{Value, json};
 use testkit::expect_problem;
 
@@ -118,4 +119,24 @@ async fn an_update_that_breaks_a_rule_is_named_where_it_stands() {
     expect_problem(stage.say("mail", "progress", report.clone()).await, 422, "/updates/1/percent").await;
     let array = stage.say("mail", "progress", json!([report])).await.json::<Value>().await.unwrap();
     assert_eq!(array["results"][0]["problem"], "invalid-input");
+}
+
+#[tokio::test]
+async fn an_operation_ends_though_its_task_ends_with_no_worker_to_tell_of_it() {
+    let stage = Stage::new().await;
+    let poison = stage.enqueue("agent_tasks", json!({"payload": 1, "progress": true})).await;
+    let request = json!({"worker": "doomed", "lease_ms": 1000, "wait_ms": 20_000});
+    for crash in 0..3 {
+        let leased = stage.api.json(stage.api.post("/v1/queues/agent_tasks/leases", &request)).await;
+        assert_eq!(leased["tasks"][0]["crashes"], crash);
+    }
+    let shown = stage.operation("agent_tasks", &poison, |shown| shown.state.is_final()).await;
+    assert_eq!(shown.state, OperationState::Failed);
+    assert_eq!(shown.message.as_deref(), Some("lease lost by doomed"));
+
+    let soon = Timestamp::from_millis(Clock::redis().now().millis() + 1500);
+    let watched = json!({"payload": 2, "progress": true, "expires_at": soon});
+    let expired = stage.enqueue("agent_tasks", watched).await;
+    let shown = stage.operation("agent_tasks", &expired, |shown| shown.state.is_final()).await;
+    assert_eq!(shown.state, OperationState::Cancelled);
 }

@@ -6,12 +6,19 @@ local function outcome(record, letter, holder, now)
   return struct.pack('<BI6B', 1, now, #holder) .. holder .. kept:sub(1, 1) .. letter .. kept:sub(3)
 end
 
+-- This end has no worker to tell of it, so the node whose tick finds it here does. Only what was leased once, or wants to
+-- be seen, can have an operation.
+local function leave_word(number, task, now)
+  if task.more[HOLDER] or bit.band(task.flags, PROGRESS) ~= 0 then redis.call('ZADD', names.outbox, now, number) end
+end
+
 local function bury(number, before, task, reason, now)
   task.state, task.more[REASON] = 'd', reason
   enter(task, 'd', now)
   rewrite(number, before, task)
   redis.call('ZADD', names.dead, now, wide(number))
   if expiry(before) then redis.call('ZREM', names.expiring, number) end
+  if reason == 'crashed' then leave_word(number, task, now) end
   count('died', 1)
   told.ended[#told.ended + 1] = number
 end
@@ -37,6 +44,7 @@ local function cancel(number, record, reason, keep_ms, now)
   redis.call('HSET', names.outcomes, number, kept)
   redis.call('ZADD', names.done, now + keep_ms, number)
   count('bytes', #kept + OUTCOME_BYTES - #record - TASK_BYTES)
+  if reason == 'expired' then leave_word(number, task, now) end
   count('cancelled', 1)
   told.ended[#told.ended + 1] = number
 end
