@@ -1,0 +1,3 @@
+//! Starts ratelimit-gateway.
+
+fn main() {}
