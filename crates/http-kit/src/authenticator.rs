@@ -26,7 +26,8 @@ pub struct AuthConfig {
     pub mode: AuthMode,
     /// JSON file with the hashes of keys, read once at the start: `{"keys":[{"id","hash","scopes","expires_at"}]}`.
     pub keys_file: Option<PathBuf>,
-    /// How often the other keys are read again, in milliseconds. Default 2000.
+    /// How often the other keys are read again, in milliseconds. Default 2000, at most 3000: with the deadline of a
+    /// reading, a revocation holds within 5 s.
     pub reload_ms: u64,
 }
 
@@ -78,8 +79,8 @@ impl Authenticator {
             let reason = format!("`none` is for loopback only, and the service is bound to {bind}");
             return Err(ConfigError::value("auth.mode", reason));
         }
-        if config.reload_ms == 0 {
-            return Err(ConfigError::value("auth.reload_ms", "at least 1"));
+        if !(1..=RELOAD_MS_MAX).contains(&config.reload_ms) {
+            return Err(ConfigError::value("auth.reload_ms", format!("1 to {RELOAD_MS_MAX}")));
         }
         let from_file = match &config.keys_file {
             Some(path) => read_keys(path).map_err(|reason| ConfigError::value("auth.keys_file", reason))?,
@@ -188,6 +189,9 @@ fn now() -> Timestamp {
 }
 
 const SOURCE_DEADLINE: Duration = Duration::from_secs(2);
+const RELOAD_MS_MAX: u64 = 3_000;
+const _: () =
+    assert!(RELOAD_MS_MAX + SOURCE_DEADLINE.as_millis() as u64 <= 5_000, "a revocation holds within 5 s");
 
 /// Says each thing once, not every two seconds.
 #[derive(Default)]

@@ -122,6 +122,16 @@ async fn keys_come_and_go_while_the_service_runs() {
     until(async || status().await == 401, DEADLINE).await;
 }
 
+#[test]
+fn no_setting_makes_a_revocation_wait_longer_than_5_s() {
+    let default = AuthConfig::default().reload_ms;
+    for (reload_ms, starts) in [(0, false), (1, true), (default, true), (3_000, true), (3_001, false)] {
+        let started = Authenticator::new(&AuthConfig { reload_ms, ..AuthConfig::default() }, LOCAL);
+        let wrong = started.map_err(|error| error.key).err();
+        assert_eq!(wrong, (!starts).then(|| "auth.reload_ms".to_owned()), "{reload_ms} ms");
+    }
+}
+
 #[tokio::test]
 async fn without_authentication_everything_is_allowed() {
     assert_eq!(start().get("/v1/cached/acme").await.body, "null");

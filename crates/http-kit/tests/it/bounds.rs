@@ -60,10 +60,24 @@ async fn a_body_of_unknown_length_is_bounded_too() {
 }
 
 #[tokio::test]
+async fn a_length_beyond_the_bound_is_413_before_the_body_has_come() {
+    let service = start();
+    let head =
+        "PUT /v1/bytes HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 99999999999\r\n\r\n";
+    service.raw(head).await.problem(413, "too-large");
+}
+
+#[tokio::test]
 async fn a_client_that_sends_far_too_much_still_reads_the_answer() {
     let service = start();
-    let request = service.client.put(service.url("/v1/bytes")).body(vec![0; 1 << 20]);
-    Answer::of(request).await.problem(413, "too-large");
+    for chunked in [false, true] {
+        let kind = if chunked { "Transfer-Encoding: chunked" } else { "Content-Length: 1048576" };
+        let head = format!("PUT /v1/bytes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{kind}\r\n\r\n");
+        let (begin, end) = if chunked { ("100000\r\n", "\r\n0\r\n\r\n") } else { ("", "") };
+        // Reads only after it has sent everything.
+        let request = format!("{head}{begin}{}{end}", "x".repeat(1 << 20));
+        service.raw(request).await.problem(413, "too-large");
+    }
 }
 
 #[tokio::test]
@@ -91,7 +105,9 @@ async fn a_body_that_ends_early_does_not_reach_the_handler() {
 async fn a_head_that_does_not_arrive_in_time_ends_the_connection() {
     let slow = HttpConfig { head_timeout_ms: 50, ..config() };
     let service = Served::start(server(slow, open()), routes);
-    assert_eq!(service.raw("GET / HTTP/1.1\r\nHost:").await.status, 408);
+    // The library's own time would be 5 s.
+    let answer = tokio::time::timeout(Duration::from_secs(3), service.raw("GET / HTTP/1.1\r\nHost:"));
+    assert_eq!(answer.await.unwrap().status, 408);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ async fn an_unknown_path_is_a_problem() {
     let service = start();
     let problem = service.get("/v1/nothing?with=query").await.problem(404, "not-found");
     assert_eq!(problem["instance"], "/v1/nothing");
+    assert_eq!(problem["detail"], "there is nothing at this path");
 }
 
 #[tokio::test]
@@ -26,6 +27,7 @@ async fn a_problem_of_a_head_request_has_no_body() {
     let answer = service.raw(head).await;
     assert_eq!((answer.status, &*answer.body), (404, ""));
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    assert!(answer.header("x-correlation-id").is_some());
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! A whole process: command line, signals, exit codes. The process is this test binary itself, run as [`child`].
 
 use crate::configuration::Config;
-use crate::support::{DEADLINE, routes};
-use http_kit::{Authenticator, ConfigError, Exit, HttpConfig, Server, Sources, start};
+use crate::support::{DEADLINE, keys_file, routes};
+use http_kit::{ApiKey, Authenticator, ConfigError, Exit, HttpConfig, Server, Sources, start};
+use secrecy::ExposeSecret;
 use std::collections::HashMap;
 use std::process::{ExitStatus, Output, Stdio};
 use testkit::{free_port, until};
@@ -60,8 +61,8 @@ async fn output(arguments: &str, environment: &[(&str, &str)]) -> (Option<i32>, 
 
 async fn running(environment: &[(&str, &str)]) -> (Child, String) {
     let bind = format!("127.0.0.1:{}", free_port());
-    let environment =
-        [environment, &[("SLUICE__CACHE_API__BIND", &bind), ("SLUICE__AUTH__MODE", "none")]].concat();
+    let defaults = [("SLUICE__CACHE_API__BIND", &*bind), ("SLUICE__AUTH__MODE", "none")];
+    let environment = [&defaults, environment].concat();
     let child = process("", &environment).spawn().unwrap();
     let url = format!("http://{bind}/health/live");
     until(async || reqwest::get(&url).await.is_ok(), DEADLINE).await;
@@ -148,6 +149,46 @@ async fn a_second_signal_quits_at_once() {
 
     signal(&child, "TERM").await;
     assert_eq!(end(child).await.code(), Some(1));
+}
+
+#[tokio::test]
+async fn neither_a_key_nor_a_body_shows_in_the_log_at_any_level() {
+    let (key, record) = ApiKey::generate("web", &["*"]).unwrap();
+    let (_folder, file) = keys_file(&[record]);
+    let wrong = format!("sk_web_{}", "w".repeat(43));
+    let (child, bind) = running(&[
+        ("SLUICE__AUTH__MODE", "keys"),
+        ("SLUICE__AUTH__KEYS_FILE", file.to_str().unwrap()),
+        ("SLUICE__LOG__LEVEL", "trace"),
+    ])
+    .await;
+    let client = reqwest::Client::new();
+    for (key, path, status) in [
+        (key.expose_secret(), "/v1/cached/acme", 200),
+        (&*wrong, "/v1/cached/acme", 401),
+        (key.expose_secret(), "/v1/panic", 500),
+    ] {
+        let answer = client.get(format!("http://{bind}{path}")).bearer_auth(key).send().await.unwrap();
+        assert_eq!(answer.status(), status);
+    }
+    for body in [
+        r#"{"queue":"a","payload":"hunter2"}"#,
+        r#"{"queue":"hunter2!"}"#,
+        r#"{"queue":"a","priority":"hunter2"}"#,
+        r#"{"hunter2"#,
+    ] {
+        let request =
+            client.post(format!("http://{bind}/v1/tasks")).header("Content-Type", "application/json");
+        request.body(body).send().await.unwrap();
+    }
+    signal(&child, "TERM").await;
+
+    let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("answered 401") && log.contains("answered 422"), "{log}");
+    for secret in [key.expose_secret(), &*wrong, "hunter2"] {
+        assert!(!log.contains(secret), "{}", log.lines().find(|line| line.contains(secret)).unwrap());
+    }
 }
 
 #[test]
