@@ -63,6 +63,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_other_process_takes_a_port_as_long_as_it_is_held() {
+        let port = Port::take();
+        let path = std::env::temp_dir().join("sluice-testkit-ports").join(port.number.to_string());
+        let of_another = OpenOptions::new().write(true).open(path).unwrap();
+
+        assert!(of_another.try_lock().is_err());
+        drop(port);
+        assert!(of_another.try_lock().is_ok());
+    }
+
+    #[test]
     fn a_port_is_given_once() {
         let taken: Vec<Port> = (0..50).map(|_| Port::take()).collect();
         let mut numbers: Vec<u16> = taken.iter().map(|port| port.number).collect();

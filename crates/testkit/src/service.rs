@@ -190,6 +190,28 @@ mod tests {
         assert_eq!(service.log(), format!("127.0.0.1:{} b\n", service.port()));
     }
 
+    /// Not a test by itself: what the next one runs in a process with settings of its own.
+    #[tokio::test]
+    #[ignore = "runs only as the child of the next test"]
+    async fn child() {
+        let mut service = shell("env", &[]);
+        service.wait_for_end().await;
+        println!("{}", service.log());
+    }
+
+    #[test]
+    fn a_developers_own_settings_do_not_reach_it() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["service::tests::child", "--exact", "--ignored", "--nocapture"])
+            .env("SLUICE__REDIS__URL", "of the developer")
+            .output()
+            .unwrap();
+
+        let seen = String::from_utf8(output.stdout).unwrap();
+        assert!(seen.contains("SLUICE__SOME_SERVICE__BIND=127.0.0.1:"), "{seen}");
+        assert!(!seen.contains("of the developer"), "{seen}");
+    }
+
     #[tokio::test]
     async fn stop_lets_it_end_in_its_own_way_and_kill_does_not() {
         let script = "trap 'echo asked; exit 7' TERM; echo up; while :; do sleep 0.01; done";
@@ -220,7 +242,7 @@ mod tests {
             }
         };
 
-        tokio::join!(service.wait_for("/health/ready"), answers);
+        tokio::join!(service.wait_until_ready(), answers);
     }
 
     #[tokio::test]

@@ -136,8 +136,10 @@ async fn a_call_that_ends_with_its_runtime_is_unknown_to_who_waits_and_the_next_
     thread.join().unwrap();
     proxy.hold_replies(false);
 
-    assert_eq!(follower.await, Err(RedisError::Unknown));
-    let next = tokio::time::timeout(LONG, call("100")).await.expect("nobody waits for a call that is gone");
+    let answers = async { (follower.await, call("100").await) };
+    let (waited, next) =
+        tokio::time::timeout(LONG, answers).await.expect("nobody waits for a call that is gone");
+    assert_eq!(waited, Err(RedisError::Unknown));
     assert!(matches!(next, Ok(Reply::Int(100 | 101))), "{next:?}");
 }
 

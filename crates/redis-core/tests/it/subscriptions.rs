@@ -88,7 +88,7 @@ async fn a_burst_of_messages_arrives_whole() {
 #[tokio::test]
 async fn subscribing_while_redis_is_away_fails_in_bounded_time_and_works_when_it_is_back() {
     let mut server = RedisServer::start().await;
-    let redis = Redis::connect(&RedisConfig::at(server.url()));
+    let redis = Redis::connect(&RedisConfig { command_timeout_ms: 60_000, ..RedisConfig::at(server.url()) });
     server.kill();
     let subscribe = || async { redis.subscribe(&redis.channel("c:{a}")).await };
     let answer = subscribe().await;

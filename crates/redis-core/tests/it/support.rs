@@ -37,7 +37,7 @@ pub(crate) fn impatient(url: &str) -> Redis {
 
 /// Connections that the server has taken so far, that of this question too.
 pub(crate) async fn connections(server: &RedisServer) -> u64 {
-    server.info("total_connections_received").await.parse().expect("a count")
+    server.info("total_connections_received").await.parse().expect("a number")
 }
 
 pub(crate) fn counter(redis: &Redis) -> Key {

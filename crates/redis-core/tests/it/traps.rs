@@ -4,7 +4,7 @@ use crate::support::{INCREMENT, LONG, SHORT, connections, counter, impatient};
 use futures_util::future::join_all;
 use redis_core::{Arg, Redis, RedisConfig, RedisError, Reply};
 use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testkit::{Proxy, RedisServer, until};
 
 #[tokio::test]
@@ -58,6 +58,12 @@ async fn a_stopped_server_costs_a_deadline_and_what_was_not_written_never_runs()
     until(|| async { redis.ping(SHORT).await.is_ok() }, LONG).await;
     let asking = 1;
     assert_eq!(connections(&server).await, connected + asking, "the deadline alone ended the call");
+
+    // An answer ends the silence that would have cost the connection a second later.
+    let answered = Instant::now();
+    let for_long = || answered.elapsed() > Duration::from_millis(1_500);
+    until(|| async { redis.ping(LONG).await.is_ok() && for_long() }, LONG).await;
+    assert_eq!(connections(&server).await, connected + 2 * asking, "it is kept");
     let seen = redis.command("GET", &key, vec![]).await.unwrap().into_int().unwrap();
     let next = redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.unwrap().into_int().unwrap();
     assert_eq!(next, seen + 1);

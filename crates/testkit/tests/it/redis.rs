@@ -17,6 +17,18 @@ async fn servers_run_side_by_side_and_share_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_is_gone_with_its_folder_once_it_is_dropped() {
+    let server = RedisServer::start().await;
+    let (port, folder) = (server.port(), server.cli(&["CONFIG", "GET", "dir"]).await.replace("dir\n", ""));
+    assert!(std::path::Path::new(&folder).exists());
+
+    drop(server);
+
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+    assert!(!std::path::Path::new(&folder).exists());
+}
+
+#[tokio::test]
 async fn replies_of_every_kind_are_text() {
     let server = RedisServer::start().await;
 

@@ -1,9 +1,9 @@
 //! Keys open what their scopes name, and nothing else.
 
-use crate::support::Stand;
+use crate::support::{SOON, Stand};
 use reqwest::Method;
 use serde_json::json;
-use testkit::{Client, expect_problem};
+use testkit::{Client, expect_problem, key_record, until};
 
 #[tokio::test]
 async fn a_key_opens_its_project_or_the_ids_that_have_none() {
@@ -54,7 +54,7 @@ async fn a_key_opens_its_project_or_the_ids_that_have_none() {
 async fn without_a_valid_key_nothing_is_told() {
     let stand = Stand::start().await;
     stand.create(json!({"id": "job"})).await;
-    let wrong = format!("sk_bootstrap_{}", "A".repeat(43));
+    let wrong = format!("sk_admin_{}", "A".repeat(43));
     for client in
         [Client::new(&stand.service.base_url()), Client::new(&stand.service.base_url()).with_key(&wrong)]
     {
@@ -73,4 +73,19 @@ async fn without_a_valid_key_nothing_is_told() {
             expect_problem(answer, 401, None).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_key_that_is_made_at_run_time_opens_and_a_revoked_one_no_longer_does() {
+    let stand = Stand::start().await;
+    let id = stand.create(json!({})).await;
+    let key = format!("sk_made_{}", "A".repeat(43));
+    let record = key_record("made", &key, &["progress:read"], None).to_string();
+    let client = stand.service.client(&key);
+    let status = async || client.get(&format!("/v1/operations/{id}")).send().await.unwrap().status();
+
+    stand.redis.cli(&["HSET", "sluice:keys", "made", &record]).await;
+    until(async || status().await == 200, SOON).await;
+    stand.redis.cli(&["HDEL", "sluice:keys", "made"]).await;
+    until(async || status().await.is_client_error(), SOON).await;
 }

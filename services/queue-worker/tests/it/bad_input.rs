@@ -109,6 +109,7 @@ async fn what_is_no_json_is_refused_on_every_endpoint_that_reads_some() {
         expect_problem(post("application/json", b"{".to_vec()).await.unwrap(), 400, None).await;
         expect_problem(post("application/json", b"\xff\xfe".to_vec()).await.unwrap(), 400, None).await;
         expect_problem(post("application/json", deep.clone().into_bytes()).await.unwrap(), 422, None).await;
+        expect_problem(post("application/json", vec![b' '; 3 << 20]).await.unwrap(), 413, None).await;
     }
 }
 

@@ -1,8 +1,8 @@
 //! `/v1/queues`
 
-use crate::support::Stage;
+use crate::support::{SOON, Stage};
 use serde_json::{Value, json};
-use testkit::expect_problem;
+use testkit::{expect_problem, key_record, until};
 
 fn names(queues: &Value) -> Vec<&str> {
     queues["queues"].as_array().unwrap().iter().map(|queue| queue["name"].as_str().unwrap()).collect()
@@ -15,7 +15,7 @@ async fn three_queues_exist_before_their_first_task() {
         let queues = stage.api.json(stage.api.get("/v1/queues")).await;
         (names(&queues) == ["agent_tasks", "embeddings", "exports"]).then_some(queues)
     };
-    let queues = testkit::until(look, crate::support::SOON).await;
+    let queues = until(look, SOON).await;
     assert_eq!(queues["queues"][0]["executor"], "none");
     assert_eq!(queues["queues"][2]["executor"], "native");
 }
@@ -50,4 +50,19 @@ async fn a_key_sees_the_queues_that_it_may_read() {
     let reader = stage.client_with(&["queue:read@mail-a"]).await;
     assert_eq!(names(&reader.json(reader.get("/v1/queues")).await), ["mail-a"]);
     expect_problem(reader.get("/v1/queues/mail-b").send().await.unwrap(), 403, None).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_made_at_run_time_opens_and_a_revoked_one_no_longer_does() {
+    let stage = Stage::new().await;
+    stage.enqueue("mail", json!({"payload": 1})).await;
+    let key = format!("sk_made_{}", "A".repeat(43));
+    let record = key_record("made", &key, &["queue:read@mail"], None).to_string();
+    let client = stage.service.client(&key);
+    let status = async || client.get("/v1/queues/mail").send().await.unwrap().status();
+
+    stage.redis.cli(&["HSET", "sluice:keys", "made", &record]).await;
+    until(async || status().await == 200, SOON).await;
+    stage.redis.cli(&["HDEL", "sluice:keys", "made"]).await;
+    until(async || status().await.is_client_error(), SOON).await;
 }
