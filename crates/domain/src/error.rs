@@ -53,6 +53,12 @@ pub enum ErrorCode {
     OutcomeUnknown,
     /// A part of the memory is full; what drains still works.
     Full,
+    /// A part of HTTP that this server does not speak.
+    NotImplemented,
+    /// The server behind this one could not be reached, or broke off.
+    BadGateway,
+    /// The server behind this one took too long.
+    GatewayTimeout,
     /// Our own mistake.
     Internal,
 }

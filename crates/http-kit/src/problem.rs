@@ -1,7 +1,7 @@
 //! Problem details, RFC 9457: the one form of every error, and the one place that knows statuses.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use domain::{Coded, ErrorCode, FieldError};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
@@ -88,8 +88,20 @@ impl Problem {
         Self::new(ErrorCode::Internal, "an error of ours; the log knows more under this correlation id")
     }
 
-    /// The body of the answer.
-    pub(crate) fn render(&self, instance: &str, correlation: &str) -> Vec<u8> {
+    /// The fields of the answer's head: name, in lower case, and value.
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let mut fields = vec![("content-type", "application/problem+json".to_owned())];
+        if self.code == ErrorCode::Unauthenticated {
+            fields.push(("www-authenticate", r#"Bearer realm="sluice""#.to_owned()));
+        }
+        // A 503 without a time would be retried at once, by everybody.
+        let wait = self.retry_after.or((self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(SECOND));
+        fields.extend(wait.map(|wait| ("retry-after", seconds(wait).to_string())));
+        fields
+    }
+
+    /// The body of the answer, for a server that is not this crate's; `instance` is the path.
+    pub fn render(&self, instance: &str, correlation: &str) -> Vec<u8> {
         let page = Page { problem: self, instance, correlation };
         serde_json::to_vec(&page).expect("strings and numbers are always JSON")
     }
@@ -127,15 +139,9 @@ impl ResponseError for Problem {
     /// The head alone: the edge writes the body, for it knows the path and the correlation id.
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::new(self.status());
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, PROBLEM_JSON);
-        if self.code == ErrorCode::Unauthenticated {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="sluice""#));
-        }
-        // A 503 without a time would be retried at once, by everybody.
-        let wait = self.retry_after.or((self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(SECOND));
-        if let Some(wait) = wait {
-            headers.insert(RETRY_AFTER, retry_after(wait));
+        for (name, value) in self.fields() {
+            let value = HeaderValue::from_str(&value).expect("the values above are visible ASCII");
+            response.headers_mut().insert(HeaderName::from_static(name), value);
         }
         response
     }
@@ -143,7 +149,11 @@ impl ResponseError for Problem {
 
 /// A wait as the value of `Retry-After`: whole seconds, rounded up, so that nobody comes too early.
 pub fn retry_after(wait: Duration) -> HeaderValue {
-    HeaderValue::from(wait.as_millis().div_ceil(1000).max(1).min(u128::from(u32::MAX)) as u64)
+    HeaderValue::from(seconds(wait))
+}
+
+fn seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1000).max(1).min(u128::from(u32::MAX)) as u64
 }
 
 /// An error and what caused it, in one line.
@@ -225,6 +235,9 @@ fn meaning(code: ErrorCode) -> (StatusCode, &'static str, &'static str) {
         ErrorCode::HeadTooLarge => {
             (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "Request head too large")
         }
+        ErrorCode::NotImplemented => (S::NOT_IMPLEMENTED, "not-implemented", "Not implemented"),
+        ErrorCode::BadGateway => (S::BAD_GATEWAY, "bad-gateway", "Bad gateway"),
+        ErrorCode::GatewayTimeout => (S::GATEWAY_TIMEOUT, "gateway-timeout", "Gateway timeout"),
         ErrorCode::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         ErrorCode::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Unavailable"),
         ErrorCode::OutcomeUnknown => (S::SERVICE_UNAVAILABLE, "outcome-unknown", "Outcome unknown"),
