@@ -5,6 +5,8 @@
 #   build       Rust (at least Cargo.toml's rust-version) and a C compiler with its linker
 #   stack       build, and redis-server >= 7.0 or valkey-server
 #   test        stack, and Chromium for the tests of the pages
+#   peers       test, and what `make bench` measures beside Sluice or builds that from: nginx, pip, libclang,
+#               a C++ compiler, OpenSSL's headers. Node.js is not installed: see docs/performance.md
 #   docker      a Docker engine that answers, with compose; never installed, only asked for
 #   cargo-deny  installed by cargo
 #
@@ -90,6 +92,30 @@ need_chromium() {
   lacks Chromium chromium chromium chromium '--cask chromium'
 }
 
+need_nginx() {
+  if ! have nginx; then lacks nginx nginx nginx nginx nginx; fi
+}
+
+# RocksDB's Rust crate, which a peer brings along, reads C headers with it.
+need_libclang() {
+  for lib in "${LIBCLANG_PATH:-/usr/lib}"/libclang.so* /usr/lib*/libclang.so* /usr/lib/llvm*/lib/libclang.so*; do
+    if [ -e "$lib" ]; then return; fi
+  done
+  lacks libclang libclang-dev clang-devel clang-dev llvm
+}
+
+need_peers() {
+  need_nginx
+  need_libclang
+  if ! have c++; then lacks 'a C++ compiler' g++ gcc-c++ g++ ''; fi
+  if ! have pkg-config || ! pkg-config --exists openssl; then
+    lacks "OpenSSL's headers" 'pkg-config libssl-dev' 'pkgconf openssl-devel' 'pkgconf openssl-dev' 'pkgconf openssl'
+  fi
+  if ! have python3 || ! python3 -m pip --version >/dev/null 2>&1; then
+    lacks pip python3-pip python3-pip py3-pip python
+  fi
+}
+
 need_docker() {
   have docker || give_up 'Docker is missing. Install an engine: https://docs.docker.com/engine/install/'
   docker version >/dev/null 2>&1 ||
@@ -120,7 +146,9 @@ apt_install() {
   "$@" >&2 || { $sudo apt-get -o DPkg::Lock::Timeout=300 update >&2 && "$@" >&2; } || failed=yes
   if [ "$ours" = yes ]; then $sudo rm -f "$policy"; fi
   if [ -d /run/systemd/system ]; then
-    case $packages in *redis-server*) $sudo systemctl disable --now redis-server >/dev/null 2>&1 || true ;; esac
+    for service in redis-server nginx; do
+      case $packages in *$service*) $sudo systemctl disable --now "$service" >/dev/null 2>&1 || true ;; esac
+    done
   fi
   [ "${failed:-no}" = no ]
 }
@@ -156,9 +184,10 @@ for need; do
     build) need_rust && need_cc ;;
     stack) need_rust && need_cc && need_redis ;;
     test) need_rust && need_cc && need_redis && need_chromium ;;
+    peers) need_rust && need_cc && need_redis && need_chromium && need_peers ;;
     docker) need_docker ;;
     cargo-deny) cargo_deny=yes ;;
-    *) say "unknown need '$need': build, stack, test, docker or cargo-deny"; exit 64 ;;
+    *) say "unknown need '$need': build, stack, test, peers, docker or cargo-deny"; exit 64 ;;
   esac
 done
 if [ -n "$missing" ]; then install; fi

@@ -225,6 +225,18 @@ fn a_build_asks_for_no_redis_and_tests_ask_for_a_browser() {
 }
 
 #[test]
+fn only_a_bench_asks_for_what_is_measured_beside_us() {
+    let machine = Machine::complete().with("chromium", "exit 0").with_manager("apt-get", "nothing");
+
+    assert_eq!(machine.bootstrap(&["test"]).code, Some(0));
+    let outcome = machine.bootstrap(&["peers"]);
+    outcome.assert_one_line_to_type("missing: nginx");
+    for package in [" nginx", " g++", " libssl-dev", " python3-pip"] {
+        assert!(outcome.said.contains(package), "{outcome:?} has no {package:?}");
+    }
+}
+
+#[test]
 fn an_install_that_fails_is_told_with_the_line() {
     let machine = Machine::complete().without("redis-server").with("id", "echo 0").with("apk", "exit 1");
 
