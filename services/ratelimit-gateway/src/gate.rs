@@ -44,3 +44,15 @@ pub(crate) struct Refusal {
     pub(crate) correlation: String,
     pub(crate) answer_fields: HeaderMap,
 }
+
+/// Decides by the rules.
+pub(crate) struct Gate;
+
+impl Gate {
+    /// Without rules there are no routes.
+    pub(crate) async fn admit(&self, _asked: &Asked<'_>) -> Passage {
+        let problem = Problem::new(domain::ErrorCode::NotFound, "no route");
+        let correlation = telemetry::accept(None).as_str().to_owned();
+        Passage::Refuse(Refusal { problem, correlation, answer_fields: HeaderMap::new() })
+    }
+}

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
 
+mod door;
 mod gate;
 mod rules;

@@ -1,0 +1,209 @@
+//! One connection of a client, from its first byte to its end.
+
+use super::config::DoorConfig;
+use super::guard::{Guard, InFlight};
+use super::proxy::Proxy;
+use bytes::BytesMut;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What all connections of a worker share.
+pub(super) struct Shared {
+    pub(super) settings: DoorConfig,
+    pub(super) proxy: Proxy,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+/// Serves it to its end. After `stop` it takes no new request.
+pub(super) async fn serve(shared: Rc<Shared>, mut stream: TcpStream, peer: IpAddr) {
+    let patience = Duration::from_millis(shared.settings.head_timeout_ms);
+    let began = tokio::select! {
+        began = timeout(patience, begin(&mut stream)) => began,
+        () = shared.stop.cancelled() => return,
+    };
+    let ended = match began {
+        Ok(Ok((Version::Http1, first))) => http1(&shared, stream, first, peer).await,
+        Ok(Ok((Version::Http2, first))) => http2(&shared, stream, first, peer).await,
+        // Closed, or silent for too long: there is nobody to answer.
+        Ok(Err(_)) | Err(_) => return,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %error, "a client's connection broke: {error}");
+    }
+}
+
+enum Version {
+    Http1,
+    Http2,
+}
+
+/// Reads until it is clear which version the client speaks; with what was read.
+async fn begin(stream: &mut TcpStream) -> io::Result<(Version, BytesMut)> {
+    let mut first = BytesMut::with_capacity(4096);
+    loop {
+        let common = first.len().min(PREFACE.len());
+        if first[..common] != PREFACE[..common] {
+            return Ok((Version::Http1, first));
+        }
+        if common == PREFACE.len() {
+            return Ok((Version::Http2, first));
+        }
+        if stream.read_buf(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+async fn http1(
+    shared: &Rc<Shared>,
+    stream: TcpStream,
+    first: BytesMut,
+    peer: IpAddr,
+) -> Result<(), hyper::Error> {
+    let in_flight = InFlight::none();
+    let guard = Guard::new(stream, first, &shared.settings, in_flight.clone());
+    let service = service_fn(|request| {
+        let (shared, request_in_flight) = (shared.clone(), in_flight.begin());
+        async move { shared.proxy.answer_http1(request, peer, request_in_flight).await }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        // The guard keeps the time; its bound of a head is below this one.
+        .header_read_timeout(None)
+        .max_buf_size(BUFFER_BYTES)
+        .serve_connection(TokioIo::new(guard), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = shared.stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+async fn http2(
+    shared: &Rc<Shared>,
+    stream: TcpStream,
+    first: BytesMut,
+    peer: IpAddr,
+) -> Result<(), hyper::Error> {
+    let in_flight = InFlight::none();
+    let service = service_fn(|request| {
+        let (shared, request_in_flight) = (shared.clone(), in_flight.begin());
+        async move { shared.proxy.answer_http2(request, peer, request_in_flight).await }
+    });
+    let settings = &shared.settings;
+    let connection = hyper::server::conn::http2::Builder::new(Tasks(shared.tasks.clone()))
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(settings.streams_max.get())
+        .max_header_list_size(u32::try_from(settings.head_bytes_max).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(BUFFER_BYTES)
+        .serve_connection(TokioIo::new(Replayed { stream, first }), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = shared.stop.cancelled() => {}
+        () = rested(&in_flight, settings.keep_alive()) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    // A client that began a request and does not go on would stay for ever: once the goodbye is said, rest ends it.
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = rested(&in_flight, GOODBYE) => Ok(()),
+    }
+}
+
+/// Ends once no request was in flight for so long, looked at ten times.
+async fn rested(in_flight: &InFlight, long: Duration) {
+    let mut quiet = 0;
+    while quiet < 10 {
+        sleep(long / 10).await;
+        quiet = if in_flight.is_none() { quiet + 1 } else { 0 };
+    }
+}
+
+/// Runs the streams of HTTP/2 as tasks of the worker.
+#[derive(Clone)]
+struct Tasks(TaskTracker);
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
+    fn execute(&self, stream: F) {
+        self.0.spawn_local(stream);
+    }
+}
+
+/// A stream whose first bytes were read already.
+struct Replayed {
+    stream: TcpStream,
+    first: BytesMut,
+}
+
+impl AsyncRead for Replayed {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.first.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, buffer);
+        }
+        let count = this.first.len().min(buffer.remaining());
+        buffer.put_slice(&this.first.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Replayed {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What one connection may hold of a body on its way, in each direction.
+pub(super) const BUFFER_BYTES: usize = 128 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const RESETS_MAX: usize = 20;
+/// How long an HTTP/2 client may be silent before it is asked whether it is there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(30);
+const GOODBYE: Duration = Duration::from_secs(5);
