@@ -52,8 +52,16 @@ impl Operations {
     /// # Errors
     /// [`ProgressError::Invalid`], [`ProgressError::AlreadyExists`], [`ProgressError::Redis`].
     pub async fn create(&self, new: &NewOperation) -> Result<Standing, ProgressError> {
+        self.create_ahead(new, Duration::ZERO).await
+    }
+
+    /// [`Operations::create`] for work that will not begin before `wait` is over: its deadline is so much later.
+    ///
+    /// # Errors
+    /// As [`Operations::create`].
+    pub async fn create_ahead(&self, new: &NewOperation, wait: Duration) -> Result<Standing, ProgressError> {
         let id = new.id.clone().unwrap_or_else(Self::random_id);
-        self.begin(&id, None, new).await?.ok_or(ProgressError::AlreadyExists)
+        self.begin(&id, None, new, wait).await?.ok_or(ProgressError::AlreadyExists)
     }
 
     /// Applies one or many reports, all or none; each becomes one event.
@@ -123,7 +131,7 @@ impl Operations {
         if let Some(standing) = self.fence(id, token).await? {
             return Ok(standing);
         }
-        if let Some(standing) = self.begin(id, Some(token), new).await? {
+        if let Some(standing) = self.begin(id, Some(token), new, Duration::ZERO).await? {
             return Ok(standing);
         }
         // It came into being in between, or it has ended under this very lease or a later one.
@@ -253,6 +261,7 @@ impl Operations {
         id: &OperationId,
         token: Option<FencingToken>,
         new: &NewOperation,
+        wait: Duration,
     ) -> Result<Option<Standing>, ProgressError> {
         check_new(new)?;
         let steps = pack_steps(new)?;
@@ -265,14 +274,17 @@ impl Operations {
 
         // Before the operation is there, in another slot: a listed one that is missing is taken off in passing, one
         // that runs without being listed would never be ended.
-        let look_at = (self.redis.clock().now() + self.lifetimes.running).millis();
+        let silent = self.lifetimes.running.saturating_add(wait);
+        let look_at = (self.redis.clock().now() + silent).millis();
         let list = keys::running(&self.redis, keys::shard(id));
-        self.redis.command("ZADD", &list, vec![look_at.into(), id.as_str().to_owned().into()]).await?;
+        // LT: one that is there already must not be looked at later because somebody tried to create it again.
+        let listed = vec!["LT".into(), look_at.into(), id.as_str().to_owned().into()];
+        self.redis.command("ZADD", &list, listed).await?;
 
         let args = vec![
             Epoch::random().to_string().into(),
             token_arg(token),
-            millis(self.lifetimes.running),
+            millis(silent),
             about.into(),
             if new.open_steps { "1" } else { "" }.into(),
             steps.into(),

@@ -40,7 +40,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         ..QueuesOptions::default()
     };
     let queues = Queues::new(redis.clone(), options);
-    let reporter = ProgressReporter::new(Operations::new(redis.clone(), Lifetimes::default()));
+    let reporter =
+        ProgressReporter::new(Operations::new(redis.clone(), Lifetimes::default()), redis.clock().clone());
     // Before any work begins: an address that is taken ends the start.
     let server = settings.http.then(|| bind(&config, &redis)).transpose()?;
     let workers = workers::all(settings, &queues, &redis, &reporter)?;

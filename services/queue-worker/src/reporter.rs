@@ -1,16 +1,21 @@
 //! The life of tasks, told to the progress engine: a task is the operation `<queue>.<task id>`.
 
 use domain::progress::{LastWords, NewOperation, Update, Updates};
-use domain::{CorrelationId, FencingToken, OperationId, ProjectId, QueueName, StepState, TaskId, TaskState};
+use domain::{
+    CorrelationId, FencingToken, OperationId, ProjectId, QueueName, StepState, TaskId, TaskState, Timestamp,
+};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use progress::{Ending, MESSAGE_BYTES_MAX, Operations, ProgressError};
-use queue::{Left, NewTask, PlannedStep, Report, Reporter, Subject, Task};
+use queue::{Left, NewTask, PlannedStep, Report, Reporter, Start, Subject, Task};
+use redis_core::Clock;
+use std::time::Duration;
 
 /// Shows tasks as operations. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct ProgressReporter {
     operations: Operations,
+    clock: Clock,
 }
 
 /// What an operation needs to know of a task that is about to be enqueued.
@@ -18,12 +23,26 @@ pub(crate) struct ProgressReporter {
 pub(crate) struct Expected {
     project: Option<ProjectId>,
     correlation: Option<CorrelationId>,
+    start: Start,
 }
 
 impl Expected {
     /// None for a task that does not want to be seen.
     pub(crate) fn of(task: &NewTask) -> Option<Self> {
-        task.progress.then(|| Self { project: task.project.clone(), correlation: task.correlation.clone() })
+        task.progress.then(|| Self {
+            project: task.project.clone(),
+            correlation: task.correlation.clone(),
+            start: task.start,
+        })
+    }
+
+    /// How long no worker can have it. By this node's clock, which is near enough for a deadline of a day.
+    fn wait(&self, now: Timestamp) -> Duration {
+        match self.start {
+            Start::Now => Duration::ZERO,
+            Start::At(moment) => moment.since(now),
+            Start::After(delay) => delay,
+        }
     }
 }
 
@@ -35,8 +54,8 @@ pub(crate) fn operation_of(queue: &QueueName, task: TaskId) -> OperationId {
 }
 
 impl ProgressReporter {
-    pub(crate) fn new(operations: Operations) -> Self {
-        Self { operations }
+    pub(crate) fn new(operations: Operations, clock: Clock) -> Self {
+        Self { operations, clock }
     }
 
     /// Shows tasks that were just enqueued and want to be seen, before any worker has them. Two round trips a task, many
@@ -47,11 +66,12 @@ impl ProgressReporter {
         tasks: impl IntoIterator<Item = (TaskId, Expected)>,
     ) {
         let shown = tasks.into_iter().map(|(id, expected)| async move {
+            let wait = expected.wait(self.clock.now());
             let new = NewOperation {
                 id: Some(operation_of(queue, id)),
                 ..new_operation(queue, id, expected.project, expected.correlation)
             };
-            match self.operations.create(&new).await {
+            match self.operations.create_ahead(&new, wait).await {
                 // A repeat of the enqueue, or a worker was quicker.
                 Ok(_) | Err(ProgressError::AlreadyExists) => {}
                 Err(error) => {

@@ -1,9 +1,9 @@
 //! Creating, reporting, ending: what callers see.
 
-use crate::support::{DAY, complete, create, id, new, operations, update, updates, with_clock};
+use crate::support::{DAY, complete, create, id, new, next, operations, update, updates, watch, with_clock};
 use domain::OperationState;
 use domain::progress::LastWords;
-use progress::{Ending, ProgressError, SHARDS};
+use progress::{Ending, Hub, HubSettings, ProgressError, SHARDS};
 use testkit::{Proxy, RedisServer, both};
 
 #[tokio::test]
@@ -47,6 +47,24 @@ async fn percentages_only_go_back_when_a_step_begins_again() {
         (r#"{"step":"a","percent":33.333}"#, 33.33, 8.33),
         (r#"{"step":"a","state":"skipped"}"#, 100.0, 25.0),
         (r#"{"step":"a","state":"pending"}"#, 0.0, 0.0),
+    ] {
+        update(&operations, &id, report).await;
+        let snapshot = operations.snapshot(&id).await.unwrap().unwrap();
+        assert_eq!((snapshot.steps[0].percent, snapshot.percent), (step, whole), "{report}");
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_comes_late_or_counts_too_far_moves_no_percentage_beyond_its_bounds() {
+    let redis = RedisServer::start().await;
+    let operations = operations(&redis.url());
+    let id = create(&operations, r#"{"open_steps":true}"#).await;
+    for (report, step, whole) in [
+        (r#"{"step":"a","current":4,"total":8}"#, 50.0, 50.0),
+        // The mean would be 25.
+        (r#"{"step":"b","state":"running"}"#, 50.0, 50.0),
+        (r#"{"step":"a","current":9}"#, 100.0, 50.0),
+        (r#"{"step":"b","percent":20}"#, 100.0, 60.0),
     ] {
         update(&operations, &id, report).await;
         let snapshot = operations.snapshot(&id).await.unwrap().unwrap();
@@ -100,6 +118,9 @@ async fn an_end_can_be_said_twice_and_nothing_follows_it() {
     complete(&operations, &id).await;
     complete(&operations, &id).await;
 
+    for shard in 0..SHARDS {
+        assert_eq!(redis.cli(&["EXISTS", &format!("sluice:running:{shard}")]).await, "0", "it runs no more");
+    }
     let report = operations.update(&id, None, &updates(r#"{"percent":1}"#)).await;
     let other_end = operations.end(&id, None, Ending::Failed, &LastWords::default()).await;
     let again = operations.create(&new(r#"{"id":"x"}"#)).await;
@@ -148,6 +169,29 @@ async fn what_nobody_reports_to_for_a_day_is_failed_and_a_report_moves_that_day(
 }
 
 #[tokio::test]
+async fn what_begins_later_is_missed_a_day_after_its_time_and_a_repeat_moves_nothing() {
+    let redis = RedisServer::start().await;
+    let (operations, clock) = with_clock(&redis.url());
+    let later = new(r#"{"id":"later"}"#);
+    let expire = async || {
+        for shard in 0..SHARDS {
+            operations.expire(shard).await.unwrap();
+        }
+        operations.snapshot(&id("later")).await.unwrap().unwrap().state
+    };
+    operations.create_ahead(&later, 2 * DAY).await.unwrap();
+    let shown = operations.snapshot(&id("later")).await.unwrap().unwrap();
+    assert_eq!(shown.deadline.unwrap().since(shown.created_at), 3 * DAY);
+
+    clock.advance(2 * DAY);
+    assert_eq!(expire().await, OperationState::Pending);
+    let repeat = operations.create_ahead(&later, 2 * DAY).await;
+    assert!(matches!(repeat, Err(ProgressError::AlreadyExists)));
+    clock.advance(DAY);
+    assert_eq!(expire().await, OperationState::Failed);
+}
+
+#[tokio::test]
 async fn a_log_keeps_its_bounds() {
     let redis = RedisServer::start().await;
     let operations = operations(&redis.url());
@@ -186,4 +230,29 @@ async fn each_operation_costs_what_it_says() {
     let (_, ended) = wire.round_trips_of(complete(&operations, &id)).await;
 
     assert_eq!((created, updated, read, ended), (2, 1, 1, 2));
+}
+
+#[tokio::test]
+async fn one_more_watcher_of_a_node_costs_what_it_says() {
+    let redis = RedisServer::start().await;
+    let wire = Proxy::to(&redis).await;
+    let operations = operations(&wire.url());
+    let hub = Hub::new(operations.clone(), HubSettings::default());
+    let id = create(&operations, "{}").await;
+    let mut first = watch(&hub, &id, None).await;
+    next(&mut first).await;
+    update(&operations, &id, r#"{"percent":1}"#).await;
+    let cursor = next(&mut first).await[0].id.clone().unwrap();
+    update(&operations, &id, r#"{"percent":2}"#).await;
+    next(&mut first).await;
+    let open = async |cursor: Option<&str>| {
+        let mut watcher = watch(&hub, &id, cursor).await;
+        next(&mut watcher).await
+    };
+
+    let (replayed, by_cursor) = wire.round_trips_of(open(Some(&cursor))).await;
+    let (_, by_snapshot) = wire.round_trips_of(open(None)).await;
+
+    assert_eq!((replayed[0].data["percent"].as_f64(), by_cursor), (Some(2.0), 0));
+    assert!(by_snapshot <= 1, "{by_snapshot}");
 }

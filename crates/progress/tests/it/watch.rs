@@ -193,9 +193,18 @@ async fn a_poller_waits_for_what_comes_after_its_cursor() {
     let cursor = operations.snapshot(&id).await.unwrap().unwrap().cursor;
     let report = updates(r#"{"percent":5}"#);
 
-    let (waited, _) =
-        tokio::join!(hub.wait(&id, &cursor, crate::support::SOON), operations.update(&id, None, &report));
-    waited.unwrap();
+    let mut waiting = std::pin::pin!(hub.wait(&id, &cursor, crate::support::SOON));
+    let meanwhile = async {
+        for _ in 0..50 {
+            operations.snapshot(&id).await.unwrap();
+        }
+    };
+    tokio::select! {
+        waited = &mut waiting => panic!("nothing has happened yet: {waited:?}"),
+        () = meanwhile => {}
+    }
+    operations.update(&id, None, &report).await.unwrap();
+    waiting.await.unwrap();
     // The old cursor has something after it, a strange one is answered at once, and so is the end.
     hub.wait(&id, &cursor, crate::support::SOON).await.unwrap();
     hub.wait(&id, "strange", crate::support::SOON).await.unwrap();

@@ -2,7 +2,7 @@
 
 use crate::support::{SOON, complete, create, hub, next, operations, rest, updates, watch, watch_again};
 use domain::OperationId;
-use progress::{Hub, Operations, ProgressError};
+use progress::{Hub, HubSettings, Operations, ProgressError};
 use redis_core::RedisError;
 use std::time::Duration;
 use testkit::{Proxy, RedisServer};
@@ -88,6 +88,26 @@ async fn watchers_miss_nothing_over_cut_connections() {
 }
 
 #[tokio::test]
+async fn what_was_said_while_the_connection_was_cut_is_read_when_it_is_back() {
+    let redis = RedisServer::start().await;
+    let producer = operations(&redis.url());
+    let wire = Proxy::to(&redis).await;
+    // Nobody looks for a lost hint: the cut itself has to be enough.
+    let settings = HubSettings { position_check: Duration::from_secs(3600), ..HubSettings::default() };
+    let hub = Hub::new(operations(&wire.url()), settings);
+    let job = create(&producer, "{}").await;
+    let mut watcher = watch(&hub, &job, None).await;
+    next(&mut watcher).await;
+
+    wire.refuse(true);
+    wire.cut();
+    write(&producer, &job, r#"{"message":"unheard"}"#).await;
+    wire.refuse(false);
+
+    assert_eq!(next(&mut watcher).await[0].data["message"], "unheard");
+}
+
+#[tokio::test]
 async fn a_redis_that_lost_events_resets_those_who_saw_them() {
     let mut redis = RedisServer::start().await;
     let producer = operations(&redis.url());
@@ -126,6 +146,7 @@ async fn without_redis_watchers_stay_and_new_ones_are_shed() {
     let operations = operations(&redis.url());
     let settings = progress::HubSettings {
         heartbeat: Duration::from_millis(50),
+        position_check: Duration::from_millis(50),
         open_within: Duration::from_millis(300),
         ..progress::HubSettings::default()
     };
@@ -136,6 +157,10 @@ async fn without_redis_watchers_stay_and_new_ones_are_shed() {
     next(&mut watcher).await;
 
     redis.kill();
+    // By the second answer, what the hub has asked meanwhile was refused, too.
+    for _ in 0..2 {
+        operations.snapshot(&id).await.unwrap_err();
+    }
     let beat = tokio::time::timeout(SOON, watcher.next()).await.unwrap().unwrap();
     assert!(beat.starts_with(b": heartbeat\nevent: heartbeat\ndata: {\"at\":\""), "{beat:?}");
     assert!(matches!(hub.watch(&other, None).await, Err(progress::WatchError::Shed)));

@@ -27,6 +27,24 @@ async fn a_task_that_wants_to_be_seen_is_an_operation_before_any_worker_has_it()
 }
 
 #[tokio::test]
+async fn the_operation_of_a_scheduled_task_waits_a_day_longer_than_its_task() {
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+    let stage = Stage::new().await;
+    let run_at = Timestamp::from_millis(Clock::redis().now().millis() + 3 * DAY_MS as i64);
+
+    for start in [json!({"delay_ms": 3 * DAY_MS}), json!({"run_at": run_at})] {
+        let mut task = json!({"payload": 1, "progress": true});
+        task.as_object_mut().unwrap().extend(start.as_object().unwrap().clone());
+        let id = stage.enqueue("agent_tasks", task).await;
+
+        let shown = stage.operation("agent_tasks", &id, |_| true).await;
+        let waits_ms = shown.deadline.unwrap().since(shown.created_at).as_millis() as u64;
+        // The time of the enqueue's own round trips is not in `run_at` alone.
+        assert!((4 * DAY_MS - 60_000..=4 * DAY_MS + 1_000).contains(&waits_ms), "{start}: {waits_ms}");
+    }
+}
+
+#[tokio::test]
 async fn a_pulled_task_with_progress_is_an_operation_from_its_lease_to_its_end() {
     let stage = Stage::new().await;
     let request = stage
