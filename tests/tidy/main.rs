@@ -7,6 +7,7 @@
 
 mod arrows;
 mod calls;
+mod compose;
 mod documents;
 mod files;
 mod keys;
@@ -60,4 +61,9 @@ fn decision_records_are_numbered_and_listed() {
 #[test]
 fn files_have_a_purpose_a_name_and_a_size() {
     require(&files::complaints(&Tree::read()));
+}
+
+#[test]
+fn containers_have_what_they_are_promised_and_no_right_besides() {
+    require(&compose::complaints(&Tree::read()));
 }

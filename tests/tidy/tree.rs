@@ -69,7 +69,7 @@ impl Tree {
     }
 
     fn add(&mut self, folder: &Path, prefix: &str) {
-        const TEXTS: [&str; 10] = ["rs", "lua", "md", "toml", "sh", "py", "js", "html", "yml", "css"];
+        const TEXTS: [&str; 11] = ["rs", "lua", "md", "toml", "sh", "py", "js", "html", "yml", "css", "conf"];
         for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
             let (path, kind) = (format!("{prefix}{name}"), entry.file_type().unwrap());
@@ -77,7 +77,9 @@ impl Tree {
                 if !name.starts_with('.') && !["target", "node_modules", "__pycache__"].contains(&&*name) {
                     self.add(&entry.path(), &format!("{path}/"));
                 }
-            } else if entry.path().extension().is_some_and(|end| TEXTS.iter().any(|text| end == *text)) {
+            } else if name == "Dockerfile"
+                || entry.path().extension().is_some_and(|end| TEXTS.iter().any(|text| end == *text))
+            {
                 let text = String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into_owned();
                 self.files.push(File { path: path.clone(), text });
             }

@@ -75,6 +75,43 @@ async fn a_reader_that_comes_back_goes_on_and_is_sent_home_at_the_end() {
 }
 
 #[tokio::test]
+async fn the_header_is_newer_than_the_address_and_an_empty_one_says_nothing() {
+    let stand = Stand::start().await;
+    let id = stand.create(json!({})).await;
+    let begin = EventReader::open(stand.events(&id)).await.next().await.unwrap().cursor;
+    for percent in [1, 2] {
+        stand.update(&id, json!({"percent": percent})).await;
+    }
+    let after_one = format!("{}.1", begin.split_once('.').unwrap().0);
+
+    // An EventSource repeats its first address and adds the header when it comes back.
+    let both = stand.api.get(&format!("/v1/operations/{id}/events?last_event_id={begin}"));
+    let mut both = EventReader::open(both.header("Last-Event-ID", &after_one)).await;
+    let mut empty = EventReader::open(stand.events(&id).header("Last-Event-ID", "")).await;
+
+    assert_eq!(both.next().await.unwrap().seq(), 2);
+    assert_eq!(empty.next().await.unwrap().kind, "snapshot");
+}
+
+#[tokio::test]
+async fn without_redis_a_reader_is_told_to_come_back_not_that_it_failed() {
+    let mut stand = Stand::start().await;
+    let id = stand.create(json!({"project": "acme"})).await;
+    let key = stand.keys.add("acme", &["progress:read@acme"]);
+    stand.service.restart().await;
+    stand.redis.kill();
+
+    // An EventSource gives up for good on any status but 200.
+    for client in [stand.api.clone(), stand.service.client(&key)] {
+        let answer = client.get(&format!("/v1/operations/{id}/events")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let mut events = EventReader::new(answer);
+        assert!(events.next().await.is_none());
+        assert!(events.retry.unwrap() >= 10_000);
+    }
+}
+
+#[tokio::test]
 async fn a_cursor_that_leads_nowhere_begins_with_a_reset() {
     let stand = Stand::start().await;
     let id = stand.create(json!({"title": "T"})).await;
@@ -118,6 +155,7 @@ async fn a_stop_ends_streams_softly_and_another_node_goes_on_from_the_cursor() {
     stand.update(&id, json!({"percent": 10})).await;
     events.next().await.unwrap();
 
+    events.retry = None; // what the stream began with
     assert_eq!(stand.service.stop().await, 0);
     assert!(events.rest().await.is_empty());
     assert!((1_000..=10_000).contains(&events.retry.unwrap()));

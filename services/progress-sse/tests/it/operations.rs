@@ -1,8 +1,8 @@
 //! `/v1/operations`: create, read, wait, forget.
 
-use crate::support::Stand;
+use crate::support::{SOON, Stand};
 use serde_json::json;
-use testkit::expect_problem;
+use testkit::{expect_problem, until};
 
 #[tokio::test]
 async fn an_operation_is_created_read_and_forgotten() {
@@ -32,7 +32,9 @@ async fn an_operation_is_created_read_and_forgotten() {
 
     assert_eq!(api.delete("/v1/operations/job").send().await.unwrap().status(), 204);
     expect_problem(api.delete("/v1/operations/job").send().await.unwrap(), 404, None).await;
-    expect_problem(api.get("/v1/operations/job").send().await.unwrap(), 404, None).await;
+    for gone in ["/v1/operations/job", "/v1/operations/job/events"] {
+        expect_problem(api.get(gone).send().await.unwrap(), 404, None).await;
+    }
     let random = stand.create(json!({})).await;
     assert_eq!(random.len(), 32);
 }
@@ -45,11 +47,32 @@ async fn a_poller_waits_for_news_and_no_longer_than_it_said() {
     let wait = |ms: u64| stand.api.get(&format!("/v1/operations/{id}?wait_ms={ms}&after={cursor}"));
 
     let nothing = stand.api.json(wait(50)).await;
-    let (news, _) = tokio::join!(stand.api.json(wait(30_000)), stand.update(&id, json!({"percent": 30})));
+    let mut waiting = std::pin::pin!(stand.api.json(wait(30_000)));
+    let meanwhile = async {
+        for _ in 0..30 {
+            stand.snapshot(&id).await;
+        }
+    };
+    tokio::select! {
+        early = &mut waiting => panic!("nothing has happened yet: {early}"),
+        () = meanwhile => {}
+    }
+    stand.update(&id, json!({"percent": 30})).await;
+    let news = waiting.await;
     let at_once = stand.api.json(wait(30_000)).await;
 
     assert_eq!(nothing["cursor"], cursor);
     assert_eq!((&news["percent"], &at_once["percent"]), (&json!(30.0), &json!(30.0)));
+}
+
+#[tokio::test]
+async fn what_nobody_reports_to_is_failed_by_the_service() {
+    let stand = Stand::with(&[("RUNNING_MS", "1000"), ("SWEEP_MS", "100")]).await;
+    let id = stand.create(json!({})).await;
+
+    let failed = async || Some(stand.snapshot(&id).await).filter(|shown| shown["state"] == "failed");
+    let shown = until(failed, SOON).await;
+    assert_eq!(shown["message"], "nothing was reported until its deadline");
 }
 
 #[tokio::test]

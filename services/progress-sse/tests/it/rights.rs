@@ -42,11 +42,18 @@ async fn a_key_opens_its_project_or_the_ids_that_have_none() {
         assert_eq!(status(client, Method::GET, id, "").await, reads, "{id}");
         assert_eq!(status(client, Method::GET, id, "/events").await, reads, "{id}");
         assert_eq!(status(client, Method::POST, id, "/updates").await, writes, "{id}");
+        if writes == 403 {
+            for tail in ["/complete", "/fail", "/cancel"] {
+                assert_eq!(status(client, Method::POST, id, tail).await, 403, "{id}{tail}");
+            }
+            assert_eq!(status(client, Method::DELETE, id, "").await, 403, "{id}");
+        }
     }
     let refused = exports.get("/v1/operations/exports.2-0a0b0c0d").send().await.unwrap();
     let problem = expect_problem(refused, 403, None).await;
     assert!(problem["detail"].as_str().unwrap().contains("progress:read@other"), "{problem}");
-    let foreign = acme.post("/v1/operations", &json!({"project": "other"})).send().await.unwrap();
+    let foreign =
+        acme.post("/v1/operations", &json!({"id": "acme", "project": "other"})).send().await.unwrap();
     expect_problem(foreign, 403, None).await;
 }
 

@@ -50,6 +50,26 @@ async fn an_end_needs_no_body_and_can_be_said_twice() {
 }
 
 #[tokio::test]
+async fn an_end_says_its_last_words_and_only_the_latest_token_may() {
+    let stand = Stand::start().await;
+    let id = stand.create(json!({"id": "q.1-0a0b0c0d"})).await;
+    let path = format!("/v1/operations/{id}/fail");
+    let words = json!({"message": "disk full", "data": {"free": 0}});
+    let end = |token: Option<&str>| {
+        let request = stand.api.post(&path, &words);
+        token.into_iter().fold(request, |request, token| request.header("Sluice-Fencing-Token", token))
+    };
+
+    assert_eq!(stand.api.json(end(Some("7"))).await["state"], "failed");
+    for stale in [Some("6"), None] {
+        let problem = expect_problem(end(stale).send().await.unwrap(), 409, None).await;
+        assert!(problem["type"].as_str().unwrap().ends_with("lease-lost"), "{problem}");
+    }
+    let snapshot = stand.snapshot(&id).await;
+    assert_eq!((&snapshot["message"], &snapshot["data"]), (&words["message"], &words["data"]));
+}
+
+#[tokio::test]
 async fn an_illegal_step_names_the_update() {
     let stand = Stand::start().await;
     let id = stand.create(json!({"steps": [{"name": "a"}]})).await;
