@@ -298,3 +298,43 @@ impl Drop for Screen {
         self.bar.finish_and_clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(token: u64, worker: &str, crashes: u8, state: &str) -> Task {
+        let task = json!({
+            "id": "1-0a0b0c0d", "queue": "demo-exports", "state": state, "attempts": 0, "max_attempts": 3,
+            "crashes": crashes, "priority": 100, "place": 1, "created_at": "2026-11-25T02:48:31.123Z",
+            "order_on_retry": "keep", "lease": {"token": token, "worker": worker},
+        });
+        serde_json::from_value(task).unwrap()
+    }
+
+    #[test]
+    fn a_greater_token_another_worker_and_one_crash_are_the_proof() {
+        let before = task(7, "first", 0, "leased");
+
+        let outcome = compare(&before, &task(8, "second", 1, "succeeded")).unwrap();
+
+        assert_eq!((outcome.tokens.0.to_string(), outcome.tokens.1.to_string()), ("7".into(), "8".into()));
+        assert_eq!((outcome.workers.0.as_str(), outcome.workers.1.as_str()), ("first", "second"));
+        assert_eq!(outcome.crashes, 1);
+    }
+
+    #[test]
+    fn whatever_the_demo_could_not_show_is_no_proof() {
+        let before = task(7, "first", 0, "leased");
+        for (why, before, after) in [
+            ("the same token", &before, task(7, "second", 1, "succeeded")),
+            ("the same worker", &before, task(8, "first", 1, "succeeded")),
+            ("no crash", &before, task(8, "second", 0, "succeeded")),
+            ("two crashes", &before, task(8, "second", 2, "succeeded")),
+            ("a crash before", &task(7, "first", 1, "leased"), task(8, "second", 1, "succeeded")),
+            ("no success", &before, task(8, "second", 1, "dead")),
+        ] {
+            assert!(compare(before, &after).is_err(), "{why}");
+        }
+    }
+}

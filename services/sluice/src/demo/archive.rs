@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn every_doctored_export_is_found() {
         type Doctor = fn(&mut Export);
-        let doctors: [(&str, Doctor); 6] = [
+        let doctors: [(&str, Doctor); 10] = [
             ("a part is lost", |e| drop(e.parts.pop())),
             ("parts are in another order", |e| e.parts.swap(0, 1)),
             ("a byte of a part is other", |e| e.parts[0] = Bytes::from_static(&[7; 50])),
@@ -151,6 +151,10 @@ mod tests {
                 drop(e.input.insert("a.txt".to_owned(), Bytes::from_static(b"First")))
             }),
             ("a file did not come back", |e| drop(e.input.insert("c.txt".to_owned(), Bytes::new()))),
+            ("a file more came back", |e| drop(e.input.remove("a.txt"))),
+            ("the manifest has another sum of a part", |e| e.manifest.parts[0].sha256 = sha256(b"x")),
+            ("the manifest has another sum of a file", |e| e.manifest.files[0].sha256 = sha256(b"x")),
+            ("the manifest has another size of a file", |e| e.manifest.files[0].size += 1),
         ];
         for (what, doctor) in doctors {
             let mut export = export();

@@ -182,6 +182,25 @@ mod tests {
     }
 
     #[test]
+    fn files_beyond_the_bounds_of_all_together_are_named_and_skipped() {
+        let (many, much) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for n in 0..=FILES_MAX {
+            fs::write(many.path().join(n.to_string()), "").unwrap();
+        }
+        for n in 0..=TOTAL_BYTES_MAX / FILE_BYTES_MAX {
+            fs::File::create(much.path().join(format!("{n:02}"))).unwrap().set_len(FILE_BYTES_MAX).unwrap();
+        }
+
+        for (folder, files, name, why) in
+            [(&many, FILES_MAX, "999", "beyond 5,000 files"), (&much, 16, "16", "beyond 128 MiB together")]
+        {
+            let input = Input::read(folder.path()).unwrap();
+            assert_eq!(input.files.len(), files);
+            assert_eq!(input.skipped, [Skipped { path: folder.path().join(name), why }]);
+        }
+    }
+
+    #[test]
     fn an_empty_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
 

@@ -51,6 +51,28 @@ async fn in_the_background_it_stays_until_down() {
 }
 
 #[tokio::test]
+async fn the_log_of_the_background_is_read_while_it_runs_and_after() {
+    let stack = Stack::new();
+    let none = stack.command(&["logs"]);
+    assert_eq!((none.code, none.out.as_str()), (1, ""), "{none:?}");
+    assert!(none.errors.contains("no stack has run in the background here"), "{none:?}");
+
+    assert_eq!(stack.command(&["up", "--detach"]).code, 0);
+    let all = stack.command(&["logs"]);
+    assert!(all.code == 0 && all.out.lines().count() > 1, "{all:?}");
+    let two = stack.command(&["logs", "-n", "2"]).out;
+    assert_eq!(two.lines().count(), 2, "{two}");
+    let (followed, down) = std::thread::scope(|scope| {
+        let follower = scope.spawn(|| stack.command(&["logs", "--follow", "-n", "1"]));
+        let down = stack.command(&["down"]);
+        (follower.join().unwrap(), down)
+    });
+
+    assert_eq!((followed.code, down.code), (0, 0), "it ends with the stack: {followed:?}");
+    assert!(stack.command(&["logs", "-n", "1"]).code == 0, "the log stays");
+}
+
+#[tokio::test]
 async fn a_second_start_leaves_the_first_alone() {
     let stack = Stack::new();
     let mut up = stack.up().await;
