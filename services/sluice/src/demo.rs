@@ -25,7 +25,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use self::archive::{Exported, Manifest, sha256};
+use self::archive::Exported;
 use self::client::Client;
 pub use self::client::Stack;
 use self::follow::{Follower, Report};
@@ -242,9 +242,7 @@ async fn check_result(
     let result = client.task(queue, task).await?.result.context("the task has no result")?;
     let result: Exported = serde_json::from_str(result.get()).context("the task's result is not readable")?;
     let manifest = client.entry_bytes(project, &format!("{ARCHIVE}/manifest.json")).await?;
-    let sum = sha256(&manifest);
-    ensure!(result.manifest_sha256 == sum, "the manifest has another SHA-256 than the task's result says");
-    let manifest: Manifest = serde_json::from_slice(&manifest).context("the manifest is not readable")?;
+    let manifest = result.manifest(&manifest)?;
     let mut parts = Vec::with_capacity(manifest.parts.len());
     for part in &manifest.parts {
         parts.push(client.entry_bytes(project, &part.name).await?);
@@ -252,7 +250,7 @@ async fn check_result(
     let expected =
         input.files.iter().map(|(name, bytes)| (format!("{ENTRIES}{name}"), bytes.clone())).collect();
     archive::verify(&manifest, &parts, &expected)?;
-    say(format_args!("  manifest SHA-256 {sum} = the task's result"));
+    say(format_args!("  manifest SHA-256 {} = the task's result", result.manifest_sha256));
     say(format_args!(
         "  {} parts, {:.1} MB: unpacked, and all {} files are what they were, byte for byte",
         parts.len(),

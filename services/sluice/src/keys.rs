@@ -113,11 +113,12 @@ mod tests {
     async fn an_id_is_never_given_twice_and_a_scope_must_mean_something() {
         let server = RedisServer::start().await;
         let redis = Redis::connect(&RedisConfig::at(server.url()));
-        create(&redis, "ci", &scopes(&["*"]), None, now()).await.unwrap();
+        create(&redis, "ci", &scopes(&["cache:read"]), None, now()).await.unwrap();
 
         assert!(create(&redis, "ci", &scopes(&["*"]), None, now()).await.is_err());
         assert!(create(&redis, "other", &scopes(&["root"]), None, now()).await.is_err());
         assert!(create(&redis, "No Good", &scopes(&["*"]), None, now()).await.is_err());
-        assert_eq!(list(&redis).await.unwrap().len(), 1);
+        let all = list(&redis).await.unwrap();
+        assert_eq!((all.len(), &all[0].scopes), (1, &scopes(&["cache:read"])), "the first stays as it was");
     }
 }

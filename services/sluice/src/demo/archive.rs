@@ -15,6 +15,17 @@ pub(crate) struct Exported {
     pub(crate) manifest_sha256: String,
 }
 
+impl Exported {
+    /// Reads the manifest, which has to be the one that the task wrote.
+    pub(crate) fn manifest(&self, json: &[u8]) -> anyhow::Result<Manifest> {
+        ensure!(
+            self.manifest_sha256 == sha256(json),
+            "the manifest has another SHA-256 than the task's result says"
+        );
+        serde_json::from_slice(json).context("the manifest is not readable")
+    }
+}
+
 /// What the demo reads of the manifest that `export_project` writes beside an archive.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Manifest {
@@ -136,6 +147,15 @@ mod tests {
         let Export { input, manifest, parts } = export();
 
         verify(&manifest, &parts, &input).unwrap();
+    }
+
+    #[test]
+    fn only_the_manifest_that_the_task_wrote_is_read() {
+        let json = br#"{"files":[],"parts":[],"archive_sha256":"x"}"#;
+        let result = |manifest_sha256| Exported { manifest_sha256 };
+
+        assert!(result(sha256(json)).manifest(json).is_ok());
+        assert!(result(sha256(b"another")).manifest(json).is_err());
     }
 
     /// The judge itself is judged: each of these must be found.

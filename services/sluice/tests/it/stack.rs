@@ -40,9 +40,15 @@ async fn in_the_background_it_stays_until_down() {
     let stack = Stack::new();
 
     let up = stack.command(&["up", "--detach"]);
+    let status = stack.command(&["status"]);
     assert_eq!(up.code, 0, "{up:?}");
+    assert_eq!(status.code, 0, "ready is said when it is: {status:?}");
     assert!(up.out.starts_with("sluice is ready"), "{up:?}");
     assert_eq!(up.out.matches("curl ").count(), 3, "three commands to try next: {up:?}");
+    let process = fs::read_to_string(stack.path("run/lock")).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let session = stat.rsplit_once(") ").unwrap().1.split(' ').nth(3).unwrap();
+    assert_eq!(session, process, "no terminal that closes takes it along");
 
     let down = stack.command(&["down"]);
     assert_eq!((down.code, down.out.as_str()), (0, "sluice has stopped; its data stays\n"));
@@ -62,14 +68,37 @@ async fn the_log_of_the_background_is_read_while_it_runs_and_after() {
     assert!(all.code == 0 && all.out.lines().count() > 1, "{all:?}");
     let two = stack.command(&["logs", "-n", "2"]).out;
     assert_eq!(two.lines().count(), 2, "{two}");
-    let (followed, down) = std::thread::scope(|scope| {
-        let follower = scope.spawn(|| stack.command(&["logs", "--follow", "-n", "1"]));
-        let down = stack.command(&["down"]);
-        (follower.join().unwrap(), down)
-    });
+    let data = stack.path("").display().to_string();
+    let mut follower =
+        testkit::Service::spawn("sluice", &["--data", &data, "logs", "--follow", "-n", "1"], &[]);
+    until(async || !follower.log().is_empty(), SOON).await;
+    assert_eq!(stack.command(&["down"]).code, 0);
+    assert_eq!(follower.wait_for_end().await, 0, "it ends with the stack");
 
-    assert_eq!((followed.code, down.code), (0, 0), "it ends with the stack: {followed:?}");
-    assert!(stack.command(&["logs", "-n", "1"]).code == 0, "the log stays");
+    let last = stack.command(&["logs", "-n", "1"]).out;
+    assert!(
+        !all.out.contains(&last) && follower.log().contains(last.trim_end()),
+        "{last}: {}",
+        follower.log()
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_ready_is_told_and_exits_with_1() {
+    let stack = Stack::new();
+    let mut up = stack.up().await;
+    let signal = |signal| {
+        kill_process(Pid::from_raw(stack.redis_process() as i32).unwrap(), signal).unwrap();
+    };
+
+    signal(Signal::STOP);
+    until(async || stack.command(&["status"]).code == 1, SOON).await;
+    let said = stack.command(&["status"]).out;
+    assert!(said.lines().any(|line| line.contains("cache-api") && !line.ends_with("  ready")), "{said}");
+
+    signal(Signal::CONT);
+    until(async || stack.command(&["status"]).code == 0, SOON).await;
+    assert_eq!(up.stop().await, 0);
 }
 
 #[tokio::test]
