@@ -157,7 +157,8 @@ fn of_dockerfile(text: &str) -> Vec<String> {
     // The layer with the compiled dependencies is kept when only sources change.
     let builds = text.match_indices("cargo build").map(|(at, _)| at).collect::<Vec<_>>();
     let sources = text.rfind("\nCOPY . .").unwrap_or_default();
-    if builds.len() != 2 || builds[0] > sources || builds[1] < sources {
+    let manifests = text.find("\nCOPY --from=manifests ").unwrap_or(usize::MAX);
+    if builds.len() != 2 || manifests > builds[0] || builds[0] > sources || builds[1] < sources {
         complaints.push(complain("dependencies are built before the sources are copied"));
     }
     complaints
@@ -246,6 +247,7 @@ mod tests {
             ("deploy/Dockerfile", "USER 65532:65532", ""),
             ("deploy/Dockerfile", "RUN cargo", "RUN --mount=type=cache,target=/t cargo"),
             ("deploy/Dockerfile", "COPY . .\n# Cargo goes by time", "# Cargo goes by time"),
+            ("deploy/Dockerfile", "COPY --from=manifests /src .", "COPY . ."),
         ] {
             assert_ne!(doctored(file, before, after), Vec::<String>::new(), "{file}: {before} -> {after}");
         }
