@@ -30,6 +30,26 @@ fn connection_names(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
+/// Leaves one length of an answer, and none beside a coding: hyper goes by the coding and passes the length on
+/// (RFC 9112, 6.3).
+pub(super) fn frame_once(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    } else if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+        && let Some(length) = headers.remove(CONTENT_LENGTH)
+    {
+        // hyper has seen to it that they are equal.
+        headers.insert(CONTENT_LENGTH, length);
+    }
+}
+
+/// Whether there is a transfer coding beside `chunked`. hyper undoes that one only, and the others would pass undeclared.
+pub(super) fn has_other_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter();
+    let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    codings.next().is_some_and(|first| !is_chunked(first)) || codings.next().is_some()
+}
+
 /// Whether the sender can take trailers.
 pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
     let values = headers.get_all(TE).into_iter();

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -45,8 +46,14 @@ struct Address {
 }
 
 struct Idle {
-    sender: SendRequest<Upload>,
+    connection: Connection,
     since: Instant,
+}
+
+/// A connection, and the task that drives it.
+struct Connection {
+    sender: SendRequest<Upload>,
+    task: AbortHandle,
 }
 
 /// Why there is no connection.
@@ -151,7 +158,7 @@ impl Pool {
     }
 
     fn is_good(&self, idle: &Idle, now: Instant) -> bool {
-        idle.since + self.0.idle_time > now && !idle.sender.is_closed()
+        idle.since + self.0.idle_time > now && !idle.connection.sender.is_closed()
     }
 }
 
@@ -161,11 +168,11 @@ impl Address {
     }
 }
 
-/// A connection in use. Dropped, it closes; given back, it is kept for the next request.
+/// A connection in use. Dropped, it is cut at once, whatever was on its way; given back, it is kept for the next request.
 pub(super) struct Lease {
     pool: Pool,
     address: Rc<Address>,
-    sender: Option<SendRequest<Upload>>,
+    connection: Option<Connection>,
     /// It has served a request before: the upstream may have closed it meanwhile.
     pub(super) is_reused: bool,
 }
@@ -173,7 +180,7 @@ pub(super) struct Lease {
 impl Lease {
     fn of(pool: &Pool, address: Rc<Address>) -> Self {
         address.in_use.set(address.in_use.get() + 1);
-        Self { pool: pool.clone(), address, sender: None, is_reused: false }
+        Self { pool: pool.clone(), address, connection: None, is_reused: false }
     }
 
     /// Takes an idle connection that is still open.
@@ -181,8 +188,8 @@ impl Lease {
         loop {
             let idle = self.address.idle.borrow_mut().pop();
             let Some(mut idle) = idle else { return false };
-            if self.pool.is_good(&idle, Instant::now()) && idle.sender.ready().await.is_ok() {
-                self.sender = Some(idle.sender);
+            if self.pool.is_good(&idle, Instant::now()) && idle.connection.sender.ready().await.is_ok() {
+                self.connection = Some(idle.connection);
                 self.is_reused = true;
                 return true;
             }
@@ -195,36 +202,40 @@ impl Lease {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(BUFFER_BYTES);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        self.pool.0.tasks.spawn_local(async move {
+        let driven = self.pool.0.tasks.spawn_local(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(error = %error, "a connection to an upstream broke: {error}");
             }
         });
-        self.sender = Some(sender);
+        self.connection = Some(Connection { sender, task: driven.abort_handle() });
         Ok(())
     }
 
     /// The way to send the one request.
     pub(super) fn sender(&mut self) -> &mut SendRequest<Upload> {
-        self.sender.as_mut().expect("a lease is handed out with its connection")
+        &mut self.connection.as_mut().expect("a lease is handed out with its connection").sender
     }
 
     /// Keeps the connection: its request and its answer are whole.
     pub(super) fn give_back(mut self) {
         let Inner { closed, idle_max, .. } = &*self.pool.0;
         let mut idle = self.address.idle.borrow_mut();
-        if let Some(sender) = self.sender.take()
+        if let Some(connection) = self.connection.take()
             && !closed.get()
-            && !sender.is_closed()
+            && !connection.sender.is_closed()
             && idle.len() < *idle_max
         {
-            idle.push(Idle { sender, since: Instant::now() });
+            idle.push(Idle { connection, since: Instant::now() });
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        // A body that nobody takes, or that nobody sends, would keep it open.
+        if let Some(connection) = &self.connection {
+            connection.task.abort();
+        }
         self.address.in_use.set(self.address.in_use.get() - 1);
     }
 }

@@ -200,9 +200,6 @@ impl Proxy {
                 self.bring_back(answer, lease, &forward, progress, upgrade)
             }
             Err(problem) => {
-                if let Some(progress) = &progress {
-                    progress.cut();
-                }
                 let correlation = forward.answer_fields.get(CORRELATION);
                 let correlation = correlation.and_then(|value| value.to_str().ok()).unwrap_or_default();
                 answer::problem(&problem, parts.uri.path(), correlation, &forward.answer_fields)
@@ -223,6 +220,7 @@ impl Proxy {
             (answer.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut answer));
         let (mut parts, body) = answer.into_parts();
         let protocol = parts.headers.get(UPGRADE).cloned();
+        fields::frame_once(&mut parts.headers);
         fields::strip_hop(&mut parts.headers);
         fields::add_via(&mut parts.headers, parts.version);
         fields::set(&mut parts.headers, &forward.answer_fields);
@@ -269,6 +267,12 @@ impl Exchange<'_> {
                     return Err(Problem::new(
                         ErrorCode::BadGateway,
                         "the upstream switched protocols unasked",
+                    ));
+                }
+                Ok(answer) if fields::has_other_coding(answer.headers()) => {
+                    return Err(Problem::new(
+                        ErrorCode::BadGateway,
+                        "the upstream used a transfer coding that was not asked for",
                     ));
                 }
                 Ok(answer) => return Ok((answer, lease)),

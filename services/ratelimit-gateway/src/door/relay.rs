@@ -13,8 +13,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The body of an upstream's answer. Once it and the request are whole, the connection goes back to the pool; else it is
-/// cut.
+/// The body of an upstream's answer. Once it and the request are whole, the connection goes back to the pool; dropped before,
+/// it takes the connection with it.
 pub(super) struct Relay {
     body: Incoming,
     lease: Option<Lease>,
@@ -35,17 +35,9 @@ impl Relay {
     }
 
     fn ended(&mut self) {
-        let Some(lease) = self.lease.take() else { return };
-        match &self.upload {
-            Some(upload) if !upload.is_whole() => upload.cut(),
-            _ => lease.give_back(),
-        }
-    }
-
-    fn cut(&mut self) {
-        self.lease = None;
-        if let Some(upload) = &self.upload {
-            upload.cut();
+        let lease = self.lease.take();
+        if self.upload.as_ref().is_none_or(|upload| upload.is_whole()) {
+            lease.into_iter().for_each(Lease::give_back);
         }
     }
 
@@ -70,7 +62,7 @@ impl Body for Relay {
         let this = self.get_mut();
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
             ready!(this.poll_patience(cx));
-            this.cut();
+            this.lease = None;
             return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
         };
         this.since = None;
@@ -82,7 +74,7 @@ impl Body for Relay {
                 Some(Ok(frame))
             }
             Some(Err(error)) => {
-                this.cut();
+                this.lease = None;
                 Some(Err(io::Error::other(error)))
             }
             None => {
@@ -98,14 +90,5 @@ impl Body for Relay {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        // The client is gone, or the answer broke off.
-        if self.lease.is_some() {
-            self.cut();
-        }
     }
 }

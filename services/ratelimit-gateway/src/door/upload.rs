@@ -21,7 +21,7 @@ pub(super) struct Upload {
     progress: Option<Arc<Progress>>,
 }
 
-/// How far a body has come. The proxy watches it, and may open the gate or cut it.
+/// How far a body has come. The proxy watches it, and may open the gate.
 #[derive(Debug)]
 pub(super) struct Progress {
     began: Instant,
@@ -51,14 +51,6 @@ impl Progress {
     pub(super) fn open(&self) {
         let _ = self.state.compare_exchange(GATED, ASKED, Ordering::Relaxed, Ordering::Relaxed);
         self.waker.wake();
-    }
-
-    /// Ends it as an error, unless it is whole: the connection to the upstream must not stay open for it.
-    pub(super) fn cut(&self) {
-        if !self.is_whole() {
-            self.state.store(CUT, Ordering::Relaxed);
-            self.waker.wake();
-        }
     }
 
     pub(super) fn is_whole(&self) -> bool {
@@ -107,10 +99,8 @@ impl Body for Upload {
         let Some(progress) = &this.progress else { return Poll::Ready(None) };
         // Registered before the look, so that a gate opened in between is not missed.
         progress.waker.register(cx.waker());
-        match progress.state.load(Ordering::Relaxed) {
-            GATED => return Poll::Pending,
-            CUT => return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into()))),
-            _ => {}
+        if progress.is_gated() {
+            return Poll::Pending;
         }
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         if polled.is_pending() {
@@ -157,4 +147,3 @@ const WAITING: u8 = 2;
 const WHOLE: u8 = 3;
 const BROKEN: u8 = 4;
 const TOO_LARGE: u8 = 5;
-const CUT: u8 = 6;
