@@ -1,3 +1,5 @@
 //! Starts ratelimit-gateway.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    http_kit::main("ratelimit-gateway", ratelimit_gateway::run)
+}

@@ -1,0 +1,110 @@
+//! What is too much, and how the door closes.
+
+use crate::door_support::{Door, Upstream, expect_problem, within};
+use tokio::io::AsyncWriteExt;
+
+#[tokio::test]
+async fn what_is_too_large_is_a_problem_and_reaches_nobody() {
+    let upstream = Upstream::listen().await;
+    let door = Door::with(&[upstream.port()], &[("door.body_bytes_max", "1000")]).await;
+
+    let url = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(8192));
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(17_000));
+    let body = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n".to_owned();
+    for (bytes, status) in [(url, 414), (head, 431), (body, 413)] {
+        let mut client = door.connect().await;
+        client.send(bytes).await;
+        expect_problem(&mut client, status).await;
+        assert_eq!(client.rest().await, "", "{status}");
+    }
+
+    let mut client = door.connect().await;
+    client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (mut served, head) = upstream.request().await;
+    assert!(head.starts_with("GET /next "), "{head}");
+    served.answer("ok").await;
+    client.message().await;
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_bounded_too() {
+    let upstream = Upstream::listen().await;
+    let door = Door::with(&[upstream.port()], &[("door.body_bytes_max", "1000")]).await;
+    let mut client = door.connect().await;
+
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    let (mut served, _) = upstream.request().await;
+    client.send(format!("3e9\r\n{}\r\n", "a".repeat(1001))).await;
+    expect_problem(&mut client, 413).await;
+    assert!(!served.rest().await.ends_with("0\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn beyond_the_bound_connections_wait_their_turn() {
+    let upstream = Upstream::listen().await;
+    let settings = [("door.connections_max", "1"), ("door.workers", "1")];
+    let door = Door::with(&[upstream.port()], &settings).await;
+    let mut first = door.connect().await;
+    first.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (mut served, _) = upstream.request().await;
+
+    let mut second = door.connect().await;
+    second.send("GET /2 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    served.answer("ok").await;
+    first.message().await;
+    first.send("GET /3 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(served.head().await.starts_with("GET /3 "));
+    served.answer("ok").await;
+    first.message().await;
+    drop(first);
+    assert!(served.head().await.starts_with("GET /2 "));
+    served.answer("ok").await;
+    second.message().await;
+}
+
+#[tokio::test]
+async fn a_stop_lets_requests_finish_and_ends_what_idles() {
+    let upstream = Upstream::listen().await;
+    let mut door = Door::to(&[upstream.port()]).await;
+    let mut idle = door.connect().await;
+    idle.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (mut served, _) = upstream.request().await;
+    served.answer("ok").await;
+    idle.message().await;
+    let mut busy = door.connect().await;
+    busy.send("POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab").await;
+    let mut served = match tokio::time::timeout(std::time::Duration::from_millis(200), served.head()).await {
+        Ok(_) => served,
+        Err(_) => upstream.request().await.0,
+    };
+
+    let port = door.service.port();
+    let ended = tokio::join!(door.service.stop(), async {
+        assert_eq!(idle.rest().await, "");
+        testkit::until(
+            async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err(),
+            std::time::Duration::from_secs(60),
+        )
+        .await;
+        within(busy.stream.write_all(b"cd")).await.unwrap();
+        assert_eq!(served.exactly(4).await, "abcd");
+        served.answer("done").await;
+        let (head, body) = busy.message().await;
+        assert_eq!(body, "done");
+        assert!(head.contains("connection: close\r\n"), "{head}");
+        assert_eq!(busy.rest().await, "");
+    });
+    assert_eq!(ended.0, 0);
+}
+
+#[tokio::test]
+async fn a_stop_waits_no_longer_than_the_grace_time() {
+    let upstream = Upstream::listen().await;
+    let mut door = Door::with(&[upstream.port()], &[("door.grace_ms", "50")]).await;
+    let mut client = door.connect().await;
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let _held = upstream.request().await;
+
+    assert_eq!(door.service.stop().await, 0);
+    assert_eq!(client.rest().await, "");
+}

@@ -1,0 +1,186 @@
+//! Helpers for the public door's tests: both ends of it, in bytes.
+
+use std::fmt::Write;
+use std::time::Duration;
+use tempfile::NamedTempFile;
+use testkit::{Keys, Service, free_port, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+/// The gateway's process. Every path below `/` leads to the upstream, but for those whose host is `nowhere`.
+pub(crate) struct Door {
+    pub(crate) service: Service,
+    _rules: NamedTempFile,
+    _keys: Keys,
+}
+
+impl Door {
+    /// With one upstream, this port or these.
+    pub(crate) async fn to(ports: &[u16]) -> Self {
+        Self::with(ports, &[]).await
+    }
+
+    /// With settings: `door.<name>` is one of `[ratelimit_gateway.door]`, the others are timeouts of the route.
+    pub(crate) async fn with(ports: &[u16], settings: &[(&str, &str)]) -> Self {
+        let targets: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        Self::start(&targets, settings).await
+    }
+
+    pub(crate) async fn start(targets: &[String], settings: &[(&str, &str)]) -> Self {
+        let targets: Vec<String> = targets.iter().map(|target| format!("\"http://{target}\"")).collect();
+        let timeouts = settings.iter().filter(|(name, _)| !name.starts_with("door."));
+        let timeouts: Vec<String> = timeouts.map(|(name, value)| format!("{name} = {value}")).collect();
+        let mut rules = NamedTempFile::new().unwrap();
+        let text = format!(
+            "[upstreams.app]\ntargets = [{}]\n[[routes]]\nname = \"all\"\npath = \"/\"\nhosts = [\"a\", \"api.example\"]\n\
+             upstream = \"app\"\ntimeouts = {{ {} }}\n",
+            targets.join(", "),
+            timeouts.join(", ")
+        );
+        std::io::Write::write_all(&mut rules, text.as_bytes()).unwrap();
+
+        let (keys, _) = Keys::admin();
+        let (own, admin) = ("SLUICE__RATELIMIT_GATEWAY__", format!("127.0.0.1:{}", free_port()));
+        let door = settings.iter().filter_map(|(name, value)| Some((name.strip_prefix("door.")?, *value)));
+        let mut env: Vec<(String, String)> = door
+            .map(|(name, value)| (format!("{own}DOOR__{}", name.to_uppercase()), value.to_owned()))
+            .collect();
+        env.push((format!("{own}ADMIN_BIND"), admin));
+        env.push((format!("{own}RULES_FILE"), rules.path().display().to_string()));
+        env.push(("SLUICE__AUTH__KEYS_FILE".into(), keys.path().display().to_string()));
+        let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let service = Service::spawn("ratelimit-gateway", &[], &env);
+        let port = service.port();
+        until(async || TcpStream::connect(("127.0.0.1", port)).await.is_ok(), DEADLINE).await;
+        Self { service, _rules: rules, _keys: keys }
+    }
+
+    pub(crate) async fn connect(&self) -> Wire {
+        Wire::new(TcpStream::connect(("127.0.0.1", self.service.port())).await.unwrap())
+    }
+}
+
+/// An upstream of which the test plays every part.
+pub(crate) struct Upstream {
+    listener: TcpListener,
+}
+
+impl Upstream {
+    pub(crate) async fn listen() -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().port()
+    }
+
+    /// The next connection that the gateway opens.
+    pub(crate) async fn accept(&self) -> Wire {
+        Wire::new(within(self.listener.accept()).await.unwrap().0)
+    }
+
+    /// A connection, and the head of its first request.
+    pub(crate) async fn request(&self) -> (Wire, String) {
+        let mut wire = self.accept().await;
+        let head = wire.head().await;
+        (wire, head)
+    }
+}
+
+/// One end of a connection.
+pub(crate) struct Wire {
+    pub(crate) stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        Self { stream, read: Vec::new() }
+    }
+
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        within(self.stream.write_all(bytes.as_ref())).await.unwrap();
+    }
+
+    /// A head, with its empty line.
+    pub(crate) async fn head(&mut self) -> String {
+        self.until("\r\n\r\n").await
+    }
+
+    /// What comes up to this text, and the text.
+    pub(crate) async fn until(&mut self, end: &str) -> String {
+        loop {
+            if let Some(at) = self.read.windows(end.len()).position(|part| part == end.as_bytes()) {
+                return self.take(at + end.len());
+            }
+            assert!(self.more().await, "ended before {end:?}: {:?}", String::from_utf8_lossy(&self.read));
+        }
+    }
+
+    /// So many bytes.
+    pub(crate) async fn exactly(&mut self, count: usize) -> String {
+        while self.read.len() < count {
+            assert!(self.more().await, "ended early: {:?}", String::from_utf8_lossy(&self.read));
+        }
+        self.take(count)
+    }
+
+    /// Everything up to the end of the connection, by a close or a reset.
+    pub(crate) async fn rest(&mut self) -> String {
+        while self.more().await {}
+        self.take(self.read.len())
+    }
+
+    /// Head and body of a message with a `Content-Length`, or without a body.
+    pub(crate) async fn message(&mut self) -> (String, String) {
+        let head = self.head().await;
+        let length = field(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+        (head, self.exactly(length).await)
+    }
+
+    /// Answers a request with 200 and this body.
+    pub(crate) async fn answer(&mut self, body: &str) {
+        self.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+    }
+
+    async fn more(&mut self) -> bool {
+        let mut chunk = vec![0; 64 * 1024];
+        let count = within(self.stream.read(&mut chunk)).await.unwrap_or(0);
+        self.read.extend_from_slice(&chunk[..count]);
+        count > 0
+    }
+
+    fn take(&mut self, count: usize) -> String {
+        let taken: Vec<u8> = self.read.drain(..count).collect();
+        String::from_utf8_lossy(&taken).into_owned()
+    }
+}
+
+/// The value of a field of a head; several are joined.
+pub(crate) fn field(head: &str, name: &str) -> Option<String> {
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    let values = lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
+    values.map(str::to_owned).reduce(|mut all, value| {
+        write!(all, ", {value}").unwrap();
+        all
+    })
+}
+
+/// Requires a problem of this status, from its head on.
+pub(crate) async fn expect_problem(client: &mut Wire, status: u16) -> String {
+    let (head, body) = client.message().await;
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}{body}");
+    assert_eq!(field(&head, "content-type").as_deref(), Some("application/problem+json"), "{head}");
+    let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(problem["status"], status, "{body}");
+    assert_eq!(problem["correlation_id"].as_str(), field(&head, "x-correlation-id").as_deref(), "{body}");
+    head
+}
+
+pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, work).await.expect("nothing happened for a minute")
+}
+
+const DEADLINE: Duration = Duration::from_secs(60);

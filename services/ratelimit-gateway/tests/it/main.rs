@@ -1,0 +1,12 @@
+//! ratelimit-gateway: the real binary, with real upstreams and clients that speak in bytes.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
+
+mod door_bodies;
+mod door_bounds;
+mod door_hops;
+mod door_http2;
+mod door_pool;
+mod door_streaming;
+mod door_support;
+mod door_timeouts;
+mod door_upgrade;
