@@ -12,8 +12,8 @@ mod time;
 
 pub use error::{Coded, ErrorCode, FieldError};
 pub use names::{
-    CorrelationId, EntryName, IdempotencyKey, InvalidName, LaneName, OperationId, ProjectId, QueueName,
-    StepName, TagName, UserId, WorkerName,
+    CorrelationId, EntryName, IdempotencyKey, InvalidName, LaneName, OperationId, PolicyName, ProjectId,
+    QueueName, StepName, TagName, UserId, WorkerName,
 };
 pub use operation::{OperationState, StepState};
 pub use stamp::{FencingToken, InvalidStamp, Stamp};

@@ -113,6 +113,10 @@ name!(
     |text| (1..=128).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_graphic())
 );
 name!(
+    /// A rate-limit policy.
+    PolicyName, "policy name", "1 to 64 of letters, digits, `_`, `-`, `.`", |text| plain(text, 64)
+);
+name!(
     /// A cache entry's name inside its project. It may hold slashes and any script of the world.
     EntryName, "entry name", "1 to 256 bytes of UTF-8 without control characters",
     |text| (1..=256).contains(&text.len()) && !text.chars().any(char::is_control)

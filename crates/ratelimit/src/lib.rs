@@ -1,1 +1,18 @@
-//! The sliding-window limiter: never more than N in any closed window of length W, on any number of nodes.
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod demand;
+mod denials;
+mod error;
+mod keys;
+mod limiter;
+mod limits;
+mod local;
+mod runs;
+mod scripts;
+mod watch;
+
+pub use demand::{Away, Demand, Mode, Scope, Standing, Verdict};
+pub use error::LimitError;
+pub use limiter::{Limiter, LimiterSettings};
+pub use limits::{InvalidLimits, Limits, Window};

@@ -11,14 +11,25 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// What belongs together: the same script (by its hash) on the same keys, and so in the same slot.
+/// What belongs together: the same script (by its hash) on the same keys, and so in the same slot; or the same script,
+/// and each item brings its keys.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Lane {
     sha: &'static str,
-    keys: Vec<Key>,
+    keys: Option<Vec<Key>>,
+}
+
+/// Whose keys an item is about.
+pub(crate) enum Keys<'a> {
+    /// The same as those of every item that it travels with.
+    Shared(&'a [Key]),
+    /// Its own.
+    Own(Vec<Key>),
 }
 
 struct Waiting {
+    /// The item's own keys; none where the lane has the keys of all.
+    keys: Vec<Key>,
     item: Vec<Arg>,
     answer: oneshot::Sender<Result<Reply, RedisError>>,
 }
@@ -35,7 +46,7 @@ impl Batchers {
         &self,
         redis: &Redis,
         script: &'static Script,
-        keys: &[Key],
+        keys: Keys<'_>,
         item: Vec<Arg>,
     ) -> Result<Reply, RedisError> {
         assert_eq!(
@@ -54,13 +65,17 @@ impl Batchers {
         &self,
         redis: &Redis,
         script: &'static Script,
-        keys: &[Key],
+        keys: Keys<'_>,
         item: Vec<Arg>,
     ) -> Result<oneshot::Receiver<Result<Reply, RedisError>>, RedisError> {
         let thread = home() % self.0.len();
-        let lane = Lane { sha: script.sha(), keys: keys.to_vec() };
+        let (shared, keys) = match keys {
+            Keys::Shared(keys) => (Some(keys.to_vec()), Vec::new()),
+            Keys::Own(keys) => (None, keys),
+        };
+        let lane = Lane { sha: script.sha(), keys: shared };
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { item, answer };
+        let waiting = Waiting { keys, item, answer };
 
         let mut lanes = self.lanes(thread);
         match lanes.get_mut(&lane) {
@@ -85,7 +100,7 @@ async fn drain(redis: Redis, script: &'static Script, thread: usize, lane: Lane,
     let mut batch = vec![first];
     let mut held = Held { redis, thread, lane: Some(lane) };
     while let Some(lane) = &held.lane {
-        send(&held.redis, script, &lane.keys, batch).await;
+        send(&held.redis, script, lane, batch).await;
         batch = held.next_batch();
     }
 }
@@ -122,11 +137,16 @@ impl Drop for Held {
 }
 
 /// One call for all of them, one answer for each.
-async fn send(redis: &Redis, script: &Script, keys: &[Key], batch: Vec<Waiting>) {
-    let (items, answers): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|waiting| (waiting.item, waiting.answer)).unzip();
-    let args = items.into_iter().flatten().collect();
-    let replies = redis.run(script, keys, args).await.and_then(|reply| {
+async fn send(redis: &Redis, script: &Script, lane: &Lane, batch: Vec<Waiting>) {
+    let mut keys = lane.keys.clone().unwrap_or_default();
+    let mut args = Vec::with_capacity(batch.len() * script.width());
+    let mut answers = Vec::with_capacity(batch.len());
+    for waiting in batch {
+        keys.extend(waiting.keys);
+        args.extend(waiting.item);
+        answers.push(waiting.answer);
+    }
+    let replies = redis.run(script, &keys, args).await.and_then(|reply| {
         let replies = reply.into_array()?;
         if replies.len() == answers.len() {
             Ok(replies)

@@ -1,6 +1,6 @@
 //! `Redis`: the handle that engines hold.
 
-use crate::batch::Batchers;
+use crate::batch::{Batchers, Keys};
 use crate::connection::{blob, first_key};
 use crate::health::LastProbe;
 use crate::pool::Pool;
@@ -112,7 +112,24 @@ impl Redis {
         keys: &[Key],
         item: Vec<Arg>,
     ) -> Result<Reply, RedisError> {
-        self.inner.batchers.submit(self, script, keys, item).await
+        self.inner.batchers.submit(self, script, Keys::Shared(keys), item).await
+    }
+
+    /// As [`Redis::batch`], for items that are about keys of their own: one call for items of any keys. KEYS are those
+    /// of the items, one after the other; an item says how many of them are its own.
+    ///
+    /// On a server that is no cluster. A cluster refuses the call, and nothing has run, when its keys lie in several
+    /// slots.
+    ///
+    /// # Errors
+    /// As [`Redis::batch`].
+    pub async fn batch_across(
+        &self,
+        script: &'static Script,
+        keys: Vec<Key>,
+        item: Vec<Arg>,
+    ) -> Result<Reply, RedisError> {
+        self.inner.batchers.submit(self, script, Keys::Own(keys), item).await
     }
 
     /// One command on one key: `GET`, `LRANGE`, … One round trip.
@@ -134,6 +151,15 @@ impl Redis {
     pub async fn get(&self, key: &Key) -> Result<Option<Bytes>, RedisError> {
         self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
         self.inner.pool.connection()?.get(&key.0).await
+    }
+
+    /// `INFO` of these sections, as the server writes it. One round trip.
+    ///
+    /// # Errors
+    /// As [`Redis::run`].
+    pub async fn info(&self, sections: &[&'static str]) -> Result<String, RedisError> {
+        let sections = sections.iter().map(|section| Value::from(Arg::from(*section))).collect();
+        self.send("INFO", None, sections, None).await?.into_string()
     }
 
     /// Asks whether Redis is there. One round trip.

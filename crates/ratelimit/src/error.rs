@@ -1,0 +1,60 @@
+//! Why the limiter did not judge.
+
+use domain::{Coded, ErrorCode, FieldError, PolicyName};
+use redis_core::RedisError;
+use std::time::Duration;
+
+/// Why there is no verdict.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// It could never pass, however long it waits.
+    #[error("a cost of {cost} can never pass policy {policy}, which allows {limit} at once")]
+    CostAboveLimit {
+        /// The first policy that it is too much for.
+        policy: PolicyName,
+        /// Units that were asked for.
+        cost: u32,
+        /// Units that the policy allows at once.
+        limit: u32,
+    },
+    /// More demands than one check may have.
+    #[error("at most {MOST_DEMANDS} limits in one check, and there are {0}")]
+    TooManyDemands(usize),
+    /// Redis cannot be asked, and this check is closed then.
+    #[error("the limiter's Redis is away, and this limit is closed then")]
+    Away {
+        /// When a further try makes sense.
+        retry_after: Duration,
+    },
+    /// A call that has no other way (`peek`, `reset`) failed.
+    #[error("the limiter's Redis did not answer")]
+    Redis(#[from] RedisError),
+}
+
+impl Coded for LimitError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::CostAboveLimit { .. } | Self::TooManyDemands(_) => ErrorCode::InvalidInput,
+            Self::Away { .. } => ErrorCode::Unavailable,
+            Self::Redis(error) => error.code(),
+        }
+    }
+
+    fn fields(&self) -> Vec<FieldError> {
+        match self {
+            Self::CostAboveLimit { .. } => vec![FieldError::new("/cost", self.to_string())],
+            _ => Vec::new(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Away { retry_after } => Some(*retry_after),
+            Self::Redis(error) => error.retry_after(),
+            Self::CostAboveLimit { .. } | Self::TooManyDemands(_) => None,
+        }
+    }
+}
+
+/// How many demands one check may have.
+pub(crate) const MOST_DEMANDS: usize = 16;

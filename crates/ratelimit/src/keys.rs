@@ -1,0 +1,20 @@
+//! Every Redis key of the limiter.
+
+use crate::Scope;
+use domain::PolicyName;
+use redis_core::{Channel, Key, Redis};
+
+/// `rl:{S}:<policy>`: the runs of one policy and one scope.
+pub(crate) fn count(redis: &Redis, scope: &Scope, policy: &PolicyName) -> Key {
+    redis.key(format_args!("rl:{{{scope}}}:{policy}"))
+}
+
+/// `rl:{resets}`: where a reset is told to every process, as the key of what was reset.
+pub(crate) fn resets(redis: &Redis) -> Channel {
+    redis.channel("rl:{resets}")
+}
+
+/// The same, as `SPUBLISH` takes it.
+pub(crate) fn resets_channel(redis: &Redis) -> Key {
+    redis.key("rl:{resets}")
+}

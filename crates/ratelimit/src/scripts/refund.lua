@@ -1,0 +1,25 @@
+#!lua flags=allow-oom
+-- refund.lua: give a charge back, because a demand of the same request was denied in another slot. Called at most once.
+-- Shared: runs.lua
+-- KEYS[1]  rl:{S}:<policy>  string  runs of admissions, see runs.lua
+-- ARGV     [1] now_ms or '' [2] when it was charged, ms [3] units
+-- Returns  how many windows gave it back; one that has forgotten it, or was moved by a clock, keeps it
+-- Cost     O(runs), 32 a window
+local value, at, units, given = redis.call('GET', KEYS[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), 0
+local text = '\1'
+for _, w in ipairs(sections(value)) do
+  local runs, found = {}, at >= w.first and at <= w.last and w.units >= units
+  if found then w.units = w.units - units end
+  for from = w.from, w.to, RUN_BYTES do
+    local last, count = struct.unpack(RUN, value, from)
+    if not found and at < w.first and at <= last and count >= units then
+      found, count = true, count - units
+    end
+    runs[#runs + 1] = struct.pack(RUN, last, count)
+  end
+  if found then w.total, given = w.total - units, given + 1 end
+  w.closed, w.from, w.to = 0, 1, 0
+  text = text .. packed(w, '', table.concat(runs), #runs)
+end
+if given > 0 then redis.call('SET', KEYS[1], text, 'KEEPTTL') end
+return given

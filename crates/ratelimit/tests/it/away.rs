@@ -1,0 +1,105 @@
+//! Redis is away: who passes is a matter of policy, and nobody waits for it.
+
+use crate::support::{LONG, MS, SECOND, ask, user};
+use ratelimit::{Away, LimitError, Limiter, LimiterSettings, Mode, Verdict};
+use redis_core::{Redis, RedisConfig};
+use std::time::Instant;
+use testkit::{RedisServer, until};
+
+/// A limiter that gives Redis little time.
+fn hasty(server: &RedisServer) -> Limiter {
+    let settings = LimiterSettings { deadline: MS * 300, ..LimiterSettings::default() };
+    Limiter::new(Redis::connect(&RedisConfig::at(server.url())), settings)
+}
+
+/// How Redis can be away, and come back.
+type Way =
+    (fn(&mut RedisServer), for<'a> fn(&'a mut RedisServer) -> futures_util::future::LocalBoxFuture<'a, ()>);
+
+const WAYS: [Way; 2] = [
+    (RedisServer::kill, |server| Box::pin(server.restart())),
+    (RedisServer::pause, |server| Box::pin(async { server.resume() })),
+];
+
+#[tokio::test]
+async fn open_lets_pass_closed_refuses_and_local_counts_its_share() {
+    for (go, come_back) in WAYS {
+        let mut server = RedisServer::start().await;
+        let limiter = hasty(&server);
+        let policy = [user("42", "p", &[(3, SECOND * 5)])];
+        let check = async |away| limiter.check(&policy, 1, away).await;
+        until(async || check(Away::Closed).await.is_ok_and(|it| it.mode == Mode::Exact), LONG).await;
+
+        go(&mut server);
+        until(async || check(Away::Closed).await.is_err(), LONG).await;
+
+        for _ in 0..10 {
+            let open = check(Away::Open).await.unwrap();
+            assert_eq!((open.admitted, open.mode, open.local), (true, Mode::Open, true));
+            assert!(matches!(check(Away::Closed).await, Err(LimitError::Away { .. })));
+        }
+        let local: Vec<Verdict> = futures_util::future::join_all((0..10).map(|_| check(Away::Local)))
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        assert!(local.iter().all(|verdict| verdict.mode == Mode::Local));
+        assert_eq!(local.iter().filter(|verdict| verdict.admitted).count(), 3);
+
+        come_back(&mut server).await;
+        let back = until(async || check(Away::Closed).await.ok(), LONG).await;
+        assert_eq!(back.mode, Mode::Careful, "what passed meanwhile was not counted");
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_once_it_is_known() {
+    let mut server = RedisServer::start().await;
+    let limiter = Limiter::new(
+        Redis::connect(&RedisConfig::at(server.url())),
+        LimiterSettings { deadline: SECOND, ..LimiterSettings::default() },
+    );
+    let policy = [user("42", "p", &[(3, SECOND * 60)])];
+    server.pause();
+    assert_eq!(limiter.check(&policy, 1, Away::Open).await.unwrap().mode, Mode::Open);
+
+    // A thousand deadlines would be a quarter of an hour.
+    let began = Instant::now();
+    for _ in 0..1000 {
+        assert_eq!(limiter.check(&policy, 1, Away::Open).await.unwrap().mode, Mode::Open);
+    }
+    assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+    server.resume();
+}
+
+#[tokio::test]
+async fn a_check_whose_answer_comes_late_was_charged() {
+    let mut server = RedisServer::start().await;
+    let limiter = hasty(&server);
+    let policy = user("42", "p", &[(9, SECOND * 60)]);
+    until(async || ask_or_none(&limiter, &policy).await, LONG).await;
+    let used = async || Some(limiter.peek(std::slice::from_ref(&policy), 1).await.ok()?.standings[0].used);
+    let before = until(used, LONG).await;
+
+    server.pause();
+    assert!(limiter.check(std::slice::from_ref(&policy), 1, Away::Closed).await.is_err());
+    server.resume();
+
+    until(async || used().await == Some(before + 1), LONG).await;
+}
+
+async fn ask_or_none(limiter: &Limiter, policy: &ratelimit::Demand) -> bool {
+    limiter.check(std::slice::from_ref(policy), 1, Away::Closed).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_start_without_redis_is_no_trouble() {
+    let mut server = RedisServer::start().await;
+    server.kill();
+    let limiter = hasty(&server);
+    let policy = user("42", "p", &[(3, SECOND * 60)]);
+    assert!(!ask_or_none(&limiter, &policy).await);
+    server.restart().await;
+    until(async || ask_or_none(&limiter, &policy).await, LONG).await;
+    assert!(ask(&limiter, &policy).await.admitted);
+}

@@ -1,0 +1,66 @@
+//! What a check costs, counted on the wire.
+
+use crate::support::{MS, SECOND, ask, limiter_on, user};
+use futures_util::future::join_all;
+use ratelimit::Away;
+use testkit::{Proxy, RedisServer};
+
+#[tokio::test]
+async fn a_check_is_one_round_trip_whatever_it_is_about() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::to(&server).await;
+    let limiter = limiter_on(&proxy.url());
+    let demands = [
+        user("42", "a", &[(1000, SECOND), (9000, SECOND * 60)]),
+        user("43", "b", &[(1000, SECOND)]),
+        user("44", "c", &[(1000, SECOND)]),
+    ];
+    ask(&limiter, &demands[0]).await;
+    // It begins to listen for resets, and to look at Redis once a second: on connections and at times of its own.
+    testkit::until(
+        async || server.cli(&["PUBSUB", "SHARDNUMSUB", "rl:{resets}"]).await.contains('1'),
+        SECOND * 30,
+    )
+    .await;
+
+    let mut one = 0;
+    for _ in 0..20 {
+        let check = limiter.check(&demands, 1, Away::Closed);
+        one += usize::from(proxy.round_trips_of(check).await.1 == 1);
+    }
+    assert!(one >= 18, "{one} of 20 checks took one round trip; a look at Redis may fall into two of them");
+}
+
+#[tokio::test]
+async fn checks_that_wait_share_a_round_trip() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::to(&server).await;
+    let limiter = limiter_on(&proxy.url());
+    let demands: Vec<_> = (0..256).map(|n| user(&n.to_string(), "p", &[(1, SECOND * 60)])).collect();
+    ask(&limiter, &demands[0]).await;
+
+    let all = join_all(demands[1..].iter().map(|demand| ask(&limiter, demand)));
+    let (verdicts, trips) = proxy.round_trips_of(all).await;
+
+    assert!(verdicts.iter().all(|verdict| verdict.admitted));
+    assert!(trips <= 8, "{trips} round trips for 255 checks");
+}
+
+#[tokio::test]
+async fn a_count_takes_as_much_memory_as_it_has_runs_and_goes_when_it_is_over() {
+    let server = RedisServer::start().await;
+    let limiter = limiter_on(&server.url());
+    let (few, many) = (user("few", "p", &[(1000, SECOND * 60)]), user("many", "p", &[(100_000, SECOND)]));
+    ask(&limiter, &few).await;
+    assert_eq!(server.cli(&["STRLEN", "rl:{user:few}:p"]).await, "28");
+
+    let began = std::time::Instant::now();
+    while began.elapsed() < SECOND * 2 {
+        ask(&limiter, &many).await;
+    }
+    let bytes: usize = server.cli(&["STRLEN", "rl:{user:many}:p"]).await.parse().unwrap();
+    assert!(bytes <= 28 + 32 * 10, "{bytes} bytes: more than 32 runs");
+    let left: u64 = server.cli(&["PTTL", "rl:{user:many}:p"]).await.parse().unwrap();
+    assert!(left <= 3_000, "it lives for a window and two seconds, and {left} ms are left");
+    let _ = MS;
+}

@@ -1,0 +1,11 @@
+//! The limiter against real servers, judged from outside.
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+mod away;
+mod checks;
+mod costs;
+mod denials;
+mod model;
+mod processes;
+mod support;
+mod watching;

@@ -1,0 +1,89 @@
+//! Exactness has conditions; when one of them is in doubt, the limiter says so.
+
+use crate::support::{LONG, MS, SECOND, ask, limiter_on, user};
+use ratelimit::Mode;
+use testkit::{RedisOptions, RedisServer, until};
+
+/// Waits until the limiter has looked at Redis; its first look compares with nothing.
+async fn looked_at(server: &RedisServer) {
+    let calls = async || {
+        let stats = server.cli(&["INFO", "commandstats"]).await;
+        let calls = stats
+            .split("cmdstat_info:calls=")
+            .nth(1)
+            .and_then(|it| it.split(',').next()?.parse::<u64>().ok());
+        calls.unwrap_or(0)
+    };
+    // Each question counts from the next one on.
+    let (before, ours) = (calls().await, std::cell::Cell::new(0));
+    let looks = async || {
+        ours.set(ours.get() + 1);
+        calls().await > before + ours.get()
+    };
+    until(looks, LONG).await;
+}
+
+#[tokio::test]
+async fn an_evicting_redis_makes_it_careful_for_one_window() {
+    let settings = [("maxmemory", "3mb"), ("maxmemory-policy", "volatile-lru")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let server = RedisServer::with(RedisOptions { settings, ..RedisOptions::default() }).await;
+    let limiter = limiter_on(&server.url());
+    let policy = user("42", "p", &[(1_000_000, SECOND * 2)]);
+    let mode = async || ask(&limiter, &policy).await.mode;
+    assert_eq!(mode().await, Mode::Exact);
+    looked_at(&server).await;
+
+    let evict = async || {
+        for n in 0..40 {
+            server.cli(&["SET", &format!("ballast:{n}"), &"x".repeat(100_000), "EX", "1000"]).await;
+        }
+        mode().await == Mode::Careful
+    };
+    until(evict, LONG).await;
+    until(async || mode().await == Mode::Exact, LONG).await;
+}
+
+#[tokio::test]
+async fn another_redis_in_its_place_makes_it_careful() {
+    let mut server = RedisServer::start().await;
+    let limiter = limiter_on(&server.url());
+    let policy = [user("42", "p", &[(1_000_000, SECOND * 3600)])];
+    let mode = async || {
+        let verdict = limiter.check(&policy, 1, ratelimit::Away::Open).await.unwrap();
+        verdict.mode
+    };
+    assert_eq!(mode().await, Mode::Exact);
+    looked_at(&server).await;
+    server.restart().await;
+    until(async || mode().await == Mode::Careful, LONG).await;
+}
+
+/// Whose clock it is: a check that lies in the socket of a stopped server is judged when the server goes on.
+#[tokio::test]
+async fn the_moment_is_that_of_redis_and_not_of_the_process() {
+    let mut server = RedisServer::start().await;
+    let limiter = limiter_on(&server.url());
+    let policy = user("42", "p", &[(10, SECOND * 60)]);
+    ask(&limiter, &policy).await;
+
+    server.pause();
+    let asking = {
+        let (limiter, policy) = (limiter.clone(), policy.clone());
+        tokio::task::JoinSet::from_iter([
+            async move { ask(&limiter, &policy).await.standings[0].judged_at_ms },
+        ])
+    };
+    let began = redis_core::Clock::redis().now();
+    until(async || redis_core::Clock::redis().now().millis() > began.millis() + 300, LONG).await;
+    let resumed = redis_core::Clock::redis().now();
+    server.resume();
+
+    let judged = asking.join_all().await[0];
+    assert!(
+        judged as i64 >= resumed.millis(),
+        "judged {} ms before Redis went on",
+        resumed.millis() - judged as i64
+    );
+    let _ = MS;
+}
