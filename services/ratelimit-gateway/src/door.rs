@@ -10,6 +10,7 @@ mod fields;
 mod framing;
 mod guard;
 mod head;
+mod patience;
 mod pool;
 mod proxy;
 mod refusal;

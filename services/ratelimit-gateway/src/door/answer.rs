@@ -1,6 +1,7 @@
 //! What a client gets: an upstream's answer, or a problem of ours.
 
 use super::guard::RequestInFlight;
+use super::patience;
 use super::relay::Relay;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -65,10 +66,10 @@ impl Body for AnswerBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        match &mut self.get_mut().kind {
+        patience::noted(match &mut self.get_mut().kind {
             Kind::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Relay(relay) => Pin::new(&mut **relay).poll_frame(cx),
-        }
+        })
     }
 
     fn is_end_stream(&self) -> bool {

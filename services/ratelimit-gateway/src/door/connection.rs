@@ -2,11 +2,13 @@
 
 use super::config::DoorConfig;
 use super::guard::{Guard, InFlight};
+use super::patience;
 use super::proxy::Proxy;
 use bytes::BytesMut;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
@@ -102,10 +104,15 @@ async fn http2(
     let in_flight = InFlight::none();
     let service = service_fn(|request| {
         let (shared, request_in_flight) = (shared.clone(), in_flight.begin());
-        async move { shared.proxy.answer_http2(request, peer, request_in_flight).await }
+        async move {
+            let mut answer = pin!(shared.proxy.answer_http2(request, peer, request_in_flight));
+            poll_fn(|cx| patience::noted(answer.as_mut().poll(cx))).await
+        }
     });
     let settings = &shared.settings;
-    let connection = hyper::server::conn::http2::Builder::new(Tasks(shared.tasks.clone()))
+    let patience = Duration::from_millis(settings.write_timeout_ms);
+    let streams = Streams { tasks: shared.tasks.clone(), patience };
+    let connection = hyper::server::conn::http2::Builder::new(streams)
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
@@ -142,11 +149,14 @@ async fn rested(in_flight: &InFlight, long: Duration) {
 
 /// Runs the streams of HTTP/2 as tasks of the worker.
 #[derive(Clone)]
-struct Tasks(TaskTracker);
+struct Streams {
+    tasks: TaskTracker,
+    patience: Duration,
+}
 
-impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
+impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        self.0.spawn_local(stream);
+        self.tasks.spawn_local(patience::bounded(stream, self.patience));
     }
 }
 

@@ -10,6 +10,7 @@ use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::io;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
@@ -175,4 +176,23 @@ async fn a_refused_head_of_http2_is_the_streams_alone() {
         Ok(answer) => assert_eq!(answer.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
         Err(error) => assert!(!error.is_closed(), "{error:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_takes_nothing_is_cut() {
+    let upstream = Upstream::listen().await;
+    let door = Door::with(&[upstream.port()], &[("door.write_timeout_ms", "50")]).await;
+    let (mut sender, _tasks) = client(&door).await;
+
+    let answer = sender.send_request(Request::get("http://a/").body(empty()).unwrap());
+    let served = async {
+        let (mut served, _) = upstream.request().await;
+        served.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").await;
+        served
+    };
+    let (answer, mut served) = within(async { tokio::join!(answer, served) }).await;
+    // More than all windows on the way hold; it ends only because the gateway gives up.
+    let chunk = vec![b'x'; 1024 * 1024];
+    within(async { while served.stream.write_all(&chunk).await.is_ok() {} }).await;
+    assert!(within(answer.unwrap().into_body().collect()).await.is_err());
 }

@@ -1,7 +1,10 @@
 //! Nobody is waited for without an end.
 
 use crate::door_support::{Door, Upstream, expect_problem, within};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn a_head_that_does_not_end_is_answered_with_408() {
@@ -133,4 +136,22 @@ async fn a_long_request_is_not_idle() {
     }
     served.answer("ok").await;
     assert_eq!(client.message().await.1, "ok");
+}
+
+#[tokio::test]
+async fn an_upstream_that_takes_no_connection_is_a_504() {
+    // A backlog that is full: the kernel answers no further connection.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = timeout(Duration::from_millis(100), TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+    }
+    let door = Door::with(&[address.port()], &[("connect_ms", "50")]).await;
+    let mut client = door.connect().await;
+
+    client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    expect_problem(&mut client, 504).await;
 }
