@@ -137,7 +137,7 @@ async fn a_refused_request_of_http2_leaves_the_others_alone() {
 #[tokio::test]
 async fn a_stop_says_goodbye_and_lets_streams_finish() {
     let upstream = Upstream::listen().await;
-    let mut door = Door::to(&[upstream.port()]).await;
+    let mut door = Door::with(&[upstream.port()], &[("door.grace_ms", "86400000")]).await;
     let (mut sender, mut tasks) = client(&door).await;
 
     let answer = sender.send_request(Request::get("http://a/").body(empty()).unwrap());
