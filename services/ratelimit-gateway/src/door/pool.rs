@@ -147,7 +147,8 @@ impl Pool {
         self.0.addresses.borrow_mut().retain(|_, address| {
             address.idle.borrow_mut().retain(|idle| self.is_good(idle, now));
             let skipped = address.skipped_until.get().is_some_and(|until| until > now);
-            address.in_use.get() > 0 || !address.idle.borrow().is_empty() || skipped
+            // Somebody who holds it is about to use it: its connections and their count must stay the ones known here.
+            Rc::strong_count(address) > 1 || !address.idle.borrow().is_empty() || skipped
         });
     }
 

@@ -22,11 +22,12 @@ use http_kit::Problem;
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 /// What a worker needs to answer requests.
@@ -72,10 +73,10 @@ impl Proxy {
             None => refuse(Reason::Host, request.uri().path(), request.headers()),
         };
         // What follows a refused upgrade, or a body that was not read, is never taken for a request.
-        let refused = answer.status().is_client_error() || answer.status().is_server_error();
         let is_own = matches!(answer.body(), Kind::Own(_));
-        let close = answer.status() != StatusCode::SWITCHING_PROTOCOLS
-            && (is_upgrade || (has_body && refused && is_own));
+        let is_read = !has_body || answer.extensions().get::<BodyRead>().is_some();
+        let close =
+            answer.status() != StatusCode::SWITCHING_PROTOCOLS && (is_upgrade || (is_own && !is_read));
         let answer = if close { closing(answer) } else { answer };
         Ok(answer.map(|kind| AnswerBody::new(kind, in_flight)))
     }
@@ -142,12 +143,15 @@ impl Proxy {
             Asked { method: &parts.method, uri: &parts.uri, host: &host, headers: &parts.headers, peer };
         match self.gate.admit(&asked).await {
             Passage::Forward(forward) => self.forward(parts, body, host, forward).await,
-            Passage::Refuse(refusal) => answer::problem(
-                &refusal.problem,
-                parts.uri.path(),
-                &refusal.correlation,
-                &refusal.answer_fields,
-            ),
+            Passage::Refuse(refusal) => {
+                let (path, fields) = (parts.uri.path(), &refusal.answer_fields);
+                let mut answer = answer::problem(&refusal.problem, path, &refusal.correlation, fields);
+                // A client that waits for a 100 sends nothing more.
+                if parts.version == Version::HTTP_11 && !expects_100(&parts.headers) && drained(body).await {
+                    answer.extensions_mut().insert(BodyRead);
+                }
+                answer
+            }
         }
     }
 
@@ -400,6 +404,24 @@ fn refuse_with(problem: &Problem, path: &str, headers: &HeaderMap) -> Response<K
     answer::problem(problem, path, correlation.as_str(), &HeaderMap::new())
 }
 
+/// The request's body was read to its end, so another request may follow.
+#[derive(Clone, Copy)]
+struct BodyRead;
+
+/// Reads a small body of a refused request and throws it away, so that its client can keep its connection.
+async fn drained(mut body: Incoming) -> bool {
+    if body.size_hint().upper().is_none_or(|length| length > DRAINED_BYTES_MAX) {
+        return body.is_end_stream();
+    }
+    let read = timeout(DRAIN, async {
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            frame?;
+        }
+        Ok::<_, hyper::Error>(())
+    });
+    matches!(read.await, Ok(Ok(())))
+}
+
 fn closing(mut answer: Response<Kind>) -> Response<Kind> {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
@@ -414,3 +436,6 @@ fn single_host(headers: &HeaderMap) -> Option<String> {
 fn expects_100(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
+
+const DRAINED_BYTES_MAX: u64 = 64 * 1024;
+const DRAIN: Duration = Duration::from_secs(1);

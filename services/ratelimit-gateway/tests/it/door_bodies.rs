@@ -176,3 +176,24 @@ async fn an_answer_in_a_coding_of_its_own_is_a_502() {
     served.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
     expect_problem(&mut client, 502).await;
 }
+
+#[tokio::test]
+async fn a_refused_request_with_a_small_body_keeps_its_connection() {
+    let upstream = Upstream::listen().await;
+    let door = Door::to(&[upstream.port()]).await;
+    let mut client = door.connect().await;
+
+    client.send("POST /a HTTP/1.1\r\nHost: nowhere\r\nContent-Length: 5\r\n\r\nhe").await;
+    client.send("llo").await;
+    let head = expect_problem(&mut client, 404).await;
+    assert_eq!(field(&head, "connection"), None);
+    client.send("GET /b HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (mut served, _) = upstream.request().await;
+    served.answer("ok").await;
+    assert_eq!(client.message().await.1, "ok");
+
+    client.send("POST /a HTTP/1.1\r\nHost: nowhere\r\nContent-Length: 100000\r\n\r\n").await;
+    let head = expect_problem(&mut client, 404).await;
+    assert_eq!(field(&head, "connection").as_deref(), Some("close"));
+    assert_eq!(client.rest().await, "");
+}
