@@ -193,6 +193,7 @@ async fn a_refused_request_with_a_small_body_keeps_its_connection() {
     assert_eq!(client.message().await.1, "ok");
 
     client.send("POST /a HTTP/1.1\r\nHost: nowhere\r\nContent-Length: 100000\r\n\r\n").await;
+    client.send("x".repeat(100_000)).await;
     let head = expect_problem(&mut client, 404).await;
     assert_eq!(field(&head, "connection").as_deref(), Some("close"));
     assert_eq!(client.rest().await, "");
