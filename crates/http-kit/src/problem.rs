@@ -23,12 +23,21 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// How long to wait before the same request may succeed.
     pub retry_after: Option<Duration>,
+    /// The limits that refused it. With any, `type` is that of the RateLimit draft: `quota-exceeded` for
+    /// [`ErrorCode::RateLimited`], else `temporary-reduced-capacity`.
+    pub violated_policies: Vec<String>,
 }
 
 impl Problem {
     /// A problem without fields.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            violated_policies: Vec::new(),
+        }
     }
 
     /// 422, naming one field: a JSON pointer into the body, or the name of a parameter or header.
@@ -45,6 +54,12 @@ impl Problem {
     /// Says when to come again; a `Retry-After` header, in whole seconds and rounded up, says so too.
     pub fn and_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    /// Names the limits that refused it.
+    pub fn and_violated(mut self, policies: Vec<String>) -> Self {
+        self.violated_policies = policies;
         self
     }
 
@@ -119,6 +134,7 @@ impl<E: Coded + 'static> From<E> for Problem {
             detail: error.to_string(),
             errors: error.fields(),
             retry_after: error.retry_after(),
+            violated_policies: Vec::new(),
         }
     }
 }
@@ -164,6 +180,8 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
 
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const SECOND: Duration = Duration::from_secs(1);
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 
 /// The members of a problem, in the order of RFC 9457.
 struct Page<'a> {
@@ -175,8 +193,16 @@ struct Page<'a> {
 impl Serialize for Page<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (status, kind, title) = meaning(self.problem.code);
-        let mut page = serializer.serialize_struct("Problem", 7)?;
-        page.serialize_field("type", &format_args!("https://sluice.dev/problems/{kind}"))?;
+        let violated = &self.problem.violated_policies;
+        let mut page = serializer.serialize_struct("Problem", 8)?;
+        match (violated.is_empty(), self.problem.code) {
+            (true, _) => {
+                page.serialize_field("type", &format_args!("https://sluice.dev/problems/{kind}"))?;
+            }
+            // draft-ietf-httpapi-ratelimit-headers-11, section 6: not registered yet, and meant to be there.
+            (false, ErrorCode::RateLimited) => page.serialize_field("type", QUOTA_EXCEEDED)?,
+            (false, _) => page.serialize_field("type", REDUCED_CAPACITY)?,
+        }
         page.serialize_field("title", title)?;
         page.serialize_field("status", &status.as_u16())?;
         page.serialize_field("detail", &self.problem.detail)?;
@@ -184,6 +210,9 @@ impl Serialize for Page<'_> {
         page.serialize_field("correlation_id", self.correlation)?;
         if !self.problem.errors.is_empty() {
             page.serialize_field("errors", &Fields(&self.problem.errors))?;
+        }
+        if !violated.is_empty() {
+            page.serialize_field("violated-policies", violated)?;
         }
         page.end()
     }
@@ -268,5 +297,20 @@ mod tests {
                 "errors": [{"pointer": "/tasks/3/priority", "detail": "0 to 9"}],
             })
         );
+    }
+
+    #[test]
+    fn a_refusal_by_a_limit_is_of_the_drafts_types_and_names_the_policies() {
+        for (code, kind, status) in [
+            (ErrorCode::RateLimited, "quota-exceeded", 429),
+            (ErrorCode::Unavailable, "temporary-reduced-capacity", 503),
+        ] {
+            let problem =
+                Problem::new(code, "slower").and_violated(vec!["burst".to_owned(), "user/1h".to_owned()]);
+            let page: serde_json::Value = serde_json::from_slice(&problem.render("/v1/x", "c-1")).unwrap();
+            assert_eq!(page["type"], format!("https://iana.org/assignments/http-problem-types#{kind}"));
+            assert_eq!(page["violated-policies"], serde_json::json!(["burst", "user/1h"]));
+            assert_eq!(page["status"], status);
+        }
     }
 }
