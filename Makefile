@@ -62,8 +62,8 @@ audit: ## licences, sources and banned crates (ADVISORIES=1 also asks the RustSe
 	@echo 'audit: every dependency has an allowed licence and comes from crates.io'
 
 bench: ## measure against bare handlers and peers in the same run (ONLY=area); target/bench/report.json
-	@deploy/bootstrap.sh test
+	@deploy/bootstrap.sh $(if $(filter-out ratelimit%,$(ONLY)),test,peers)
 	$(CARGO) build --locked --release --bins --package sluice-tests --package sluice-cache-api \
-		--package sluice-queue-worker --package sluice-progress-sse
+		--package sluice-queue-worker --package sluice-progress-sse --package sluice-ratelimit-gateway
 	@$${CARGO_TARGET_DIR:-target}/release/bench $(if $(ONLY),--only '$(ONLY)')
 	@echo 'bench: every goal holds; target/bench/report.json has the figures'

@@ -11,15 +11,15 @@ use testkit::{Proxy, RedisServer, Service};
 use crate::Plan;
 use crate::cases::TASK_BYTES;
 use crate::judge::Goal;
-use crate::peer::Peer;
-use crate::report::{Case, Repetition, Side, Wire};
+use crate::peers::{Peer, bullmq};
+use crate::report::{Case, Measure, Repetition, Side, Wire};
 use crate::request::noise;
 use crate::stage::{Counted, Look, Settings, redis};
 use crate::worker::queue_at;
 
 /// Counts both, then drains in turns.
 pub(crate) async fn run((name, goal): (&str, Goal), plan: &Plan) -> anyhow::Result<Case> {
-    let peer = Peer::install(&plan.peers())?;
+    let peer = bullmq::peer(&plan.peers())?;
     let (ours, theirs) = (Drainer::Ours, Drainer::Peer(&peer));
     let mut sides = [ours.counted(plan).await?, theirs.counted(plan).await?];
     for _ in 0..plan.repetitions {
@@ -28,7 +28,8 @@ pub(crate) async fn run((name, goal): (&str, Goal), plan: &Plan) -> anyhow::Resu
         }
     }
     let [ours, reference] = sides;
-    Ok(Case { name: name.to_owned(), goal, ours, reference })
+    let measure = Measure::Throughput;
+    Ok(Case { name: name.to_owned(), measure, goal, ours, reference: Some(reference) })
 }
 
 #[derive(Clone, Copy)]
@@ -63,7 +64,7 @@ impl Drainer<'_> {
         let drained = self.watch(&worker, &redis, COUNTED).await;
         drained.with_context(|| self.name())?;
         let wire: Wire = before.per_operation(&wire, &redis, u64::try_from(COUNTED)?).await;
-        Ok(Side { name: self.name(), repetitions: Vec::new(), latency: None, wire })
+        Ok(Side { name: self.name(), repetitions: Vec::new(), latencies: Vec::new(), wire })
     }
 
     /// Puts the tasks there, with what each side calls a batch.
@@ -88,7 +89,7 @@ impl Drainer<'_> {
 
     fn start(self, settings: &Settings) -> anyhow::Result<Service> {
         match self {
-            Self::Ours => settings.own("worker", &["worker"]),
+            Self::Ours => settings.spawn_own(&["worker"]),
             Self::Peer(peer) => settings.peer(peer, &["work"]),
         }
     }

@@ -1,4 +1,4 @@
-//! A service against a bare handler: the same requests, the same commands to Redis.
+//! Requests to one of ours and to a reference, or to ours alone.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -7,146 +7,144 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use testkit::{Proxy, RedisServer, Service};
+use testkit::{Proxy, RedisServer};
 
 use crate::Plan;
 use crate::judge::Goal;
 use crate::load::Load;
-use crate::report::{Case, Latency, Repetition, Side, Wire};
+use crate::report::{Case, Latency, Measure, Repetition, Side, Wire};
 use crate::request::Caller;
+use crate::server::{Running, Server};
 use crate::stage::{Counted, Look, Settings, redis};
 
-/// One endpoint, and what is asked of it.
+/// One kind of request, and who answers it.
 pub(crate) struct HttpCase {
     pub(crate) name: &'static str,
+    pub(crate) measure: Measure,
     pub(crate) goal: Goal,
-    pub(crate) service: &'static str,
-    /// What has to be there: requests to the service, also where the bare handler is measured. The last is of the kind
-    /// that is measured: then Redis knows the service's script, and the bare handler, which brings none, must send
-    /// exactly that one.
-    pub(crate) prepare: Asked,
-    pub(crate) measure: Asked,
+    pub(crate) ours: Server,
+    pub(crate) reference: Option<Server>,
+    /// What has to be there: requests to ours, also where the reference is measured.
+    pub(crate) prepare: Option<Asked>,
+    pub(crate) ask: Asked,
 }
 
 /// Some requests, and what status each must get.
 pub(crate) struct Asked {
-    pub(crate) requests: fn(Caller<'_>) -> Vec<Bytes>,
+    /// The second argument has the answers to what was prepared.
+    pub(crate) requests: fn(Caller<'_>, &[Bytes]) -> Vec<Bytes>,
     pub(crate) status: RangeInclusive<u16>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Contestant {
-    Ours,
-    Bare,
-}
-
-impl Contestant {
-    const BOTH: [Self; 2] = [Self::Ours, Self::Bare];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Ours => "Sluice",
-            Self::Bare => "bare actix-web + fred",
-        }
-    }
 }
 
 impl HttpCase {
     /// Counts, then measures in turns, then looks at latencies.
     pub(crate) async fn run(&self, plan: &Plan) -> anyhow::Result<Case> {
-        let [mut ours, mut reference] = [Vec::new(), Vec::new()];
-        let wires = [self.count(Contestant::Ours, plan).await?, self.count(Contestant::Bare, plan).await?];
-        same_commands(&wires)?;
-        for _ in 0..plan.repetitions {
-            ours.push(self.saturate(Contestant::Ours, plan).await?);
-            reference.push(self.saturate(Contestant::Bare, plan).await?);
-        }
+        let servers: Vec<Server> = [self.ours].into_iter().chain(self.reference).collect();
         let mut sides = Vec::new();
-        for ((who, repetitions), wire) in Contestant::BOTH.into_iter().zip([ours, reference]).zip(wires) {
-            let mut side = Side { name: who.name().to_owned(), repetitions, latency: None, wire };
-            side.latency = self.latency(who, side.per_second() / 2.0, plan).await?;
-            sides.push(side);
+        for who in &servers {
+            sides.push(self.count(*who, plan).await?);
         }
-        let [ours, reference] = <[Side; 2]>::try_from(sides).map_err(|_| anyhow::anyhow!("two sides"))?;
-        Ok(Case { name: self.name.to_owned(), goal: self.goal, ours, reference })
+        if let [ours, reference] = &sides[..]
+            && self.reference.is_some_and(Server::does_the_same)
+        {
+            same_commands(&ours.wire, &reference.wire)?;
+        }
+        for _ in 0..plan.repetitions {
+            for (side, who) in sides.iter_mut().zip(&servers) {
+                side.repetitions.push(self.saturate(*who, plan).await?);
+            }
+        }
+        let passes = if self.measure == Measure::P99 { plan.repetitions } else { 1 };
+        for _ in 0..passes {
+            for (side, who) in sides.iter_mut().zip(&servers) {
+                side.latencies.extend(self.latency(*who, side.per_second() / 2.0, plan).await?);
+            }
+        }
+        let mut sides = sides.into_iter();
+        let (ours, reference) = (sides.next().context("our side")?, sides.next());
+        Ok(Case { name: self.name.to_owned(), measure: self.measure, goal: self.goal, ours, reference })
     }
 
-    async fn saturate(&self, who: Contestant, plan: &Plan) -> anyhow::Result<Repetition> {
+    async fn saturate(&self, who: Server, plan: &Plan) -> anyhow::Result<Repetition> {
         let stage = Stage::set(self, who, plan, false).await?;
-        let (process, redis) = (stage.server.pid(), stage.redis.pid());
-        let done = stage.load.saturate(plan.measured, || Look::at(process, redis)).await;
-        let done = done.with_context(|| format!("{}; its log:\n{}", who.name(), stage.server.log()))?;
+        let done = stage.load.saturate(plan.measured, || stage.look()).await;
+        let done = done.with_context(|| stage.server.complaint())?;
         Ok(done.before.until(done.after, done.operations, done.seconds))
     }
 
-    async fn latency(
-        &self,
-        who: Contestant,
-        per_second: f64,
-        plan: &Plan,
-    ) -> anyhow::Result<Option<Latency>> {
+    async fn latency(&self, who: Server, per_second: f64, plan: &Plan) -> anyhow::Result<Option<Latency>> {
         let stage = Stage::set(self, who, plan, false).await?;
         stage.load.one_by_one(WARM_UP).await?;
-        let sorted_us = stage.load.at_rate(per_second, plan.measured)?;
+        let sorted_us =
+            stage.load.at_rate(per_second, plan.measured).with_context(|| stage.server.complaint())?;
         Ok(Latency::of(&sorted_us, per_second))
     }
 
-    /// One request after the other, through a proxy: never part of what is timed.
-    async fn count(&self, who: Contestant, plan: &Plan) -> anyhow::Result<Wire> {
+    /// A side without repetitions yet. One request after the other, through a proxy: never part of what is timed.
+    async fn count(&self, who: Server, plan: &Plan) -> anyhow::Result<Side> {
         let stage = Stage::set(self, who, plan, true).await?;
         let wire = stage.wire.as_ref().context("a stage with a proxy")?;
         // Until every timer has run once: a script's first call takes its source along, and is nobody's operation.
         let begin = Instant::now();
         while begin.elapsed() < SETTLED {
-            stage.load.one_by_one(WARM_UP).await?;
+            stage.load.one_by_one(WARM_UP).await.with_context(|| stage.server.complaint())?;
         }
         let before = Counted::now(wire, &stage.redis).await;
         stage.load.one_by_one(COUNTED).await?;
-        Ok(before.per_operation(wire, &stage.redis, COUNTED).await)
+        let wire = before.per_operation(wire, &stage.redis, COUNTED).await;
+        Ok(Side { name: stage.server.name.clone(), repetitions: Vec::new(), latencies: Vec::new(), wire })
     }
 }
 
 /// What runs of a case take place on. Processes end when it is dropped.
 struct Stage {
     load: Load,
-    server: Service,
+    server: Running,
     wire: Option<Proxy>,
     redis: RedisServer,
 }
 
 impl Stage {
-    async fn set(case: &HttpCase, who: Contestant, plan: &Plan, counted: bool) -> anyhow::Result<Self> {
+    async fn set(case: &HttpCase, who: Server, plan: &Plan, counted: bool) -> anyhow::Result<Self> {
         let redis = redis().await;
         let wire = if counted { Some(Proxy::to(&redis).await) } else { None };
         let url = wire.as_ref().map_or_else(|| redis.url(), Proxy::url);
         let settings = Settings::new(url, plan.workers);
-        let caller = Caller { key: settings.key() };
+        let caller = Caller::of(settings.key());
 
-        let service = settings.service(case.service).await?;
-        let prepared = case.prepare.load(&service, caller);
-        let times = u64::try_from(prepared.requests.len())?;
-        let done = prepared.one_by_one(times).await;
-        done.with_context(|| format!("cannot prepare {}; the log:\n{}", case.name, service.log()))?;
-        let server = match who {
-            Contestant::Ours => service,
-            Contestant::Bare => {
-                drop(service);
-                settings.bare().await?
-            }
-        };
-        Ok(Self { load: case.measure.load(&server, caller), server, wire, redis })
+        let ours = case.ours.start(&settings, plan).await?;
+        let mut answers = Vec::new();
+        if let Some(prepare) = &case.prepare {
+            let load = prepare.load(&ours, caller, &[]);
+            let prepared = load.one_by_one(u64::try_from(load.requests.len())?).await;
+            answers = prepared.with_context(|| format!("cannot prepare; {}", ours.complaint()))?;
+        }
+        let load = case.ask.load(&ours, caller, &answers);
+        // Now Redis knows our script, and the bare handler, which brings none, must send exactly that one.
+        load.one_by_one(1).await.with_context(|| ours.complaint())?;
+        if who == case.ours {
+            return Ok(Self { load, server: ours, wire, redis });
+        }
+        drop(ours);
+        let server = who.start(&settings, plan).await?;
+        Ok(Self { load: case.ask.load(&server, caller, &answers), server, wire, redis })
+    }
+
+    fn look(&self) -> anyhow::Result<Look> {
+        let look = Look::at(self.server.process.pid(), self.redis.pid())?;
+        self.server.upstream.as_ref().map_or(Ok(look), |upstream| look.with_own(upstream.pid()))
     }
 }
 
 impl Asked {
-    fn load(&self, server: &Service, caller: Caller<'_>) -> Load {
-        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()));
-        Load { to, requests: Arc::from((self.requests)(caller)), expected: self.status.clone() }
+    fn load(&self, server: &Running, caller: Caller<'_>, answers: &[Bytes]) -> Load {
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port));
+        Load { to, requests: Arc::from((self.requests)(caller, answers)), expected: self.status.clone() }
     }
 }
 
 /// A reference that runs other commands says nothing about us.
-fn same_commands([ours, reference]: &[Wire; 2]) -> anyhow::Result<()> {
+fn same_commands(ours: &Wire, reference: &Wire) -> anyhow::Result<()> {
     let rounded = |wire: &Wire| -> Vec<(String, u64)> {
         #[expect(
             clippy::cast_possible_truncation,
@@ -186,7 +184,7 @@ mod tests {
             (wire(&[("evalsha", 1.0)]), false),
             (wire(&[("evalsha", 1.0), ("get", 2.0), ("set", 1.0)]), false),
         ] {
-            assert_eq!(same_commands(&[ours.clone(), reference]).is_ok(), same);
+            assert_eq!(same_commands(&ours, &reference).is_ok(), same);
         }
     }
 }

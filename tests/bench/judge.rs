@@ -2,20 +2,32 @@
 
 use std::fmt;
 
-/// What a case has to reach: our rate over the reference's.
+/// What a case has to reach: the ratio of the two sides, or a figure of ours where there is only one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Goal(pub(crate) f64);
+pub(crate) enum Goal {
+    AtLeast(f64),
+    AtMost(f64),
+    Below(f64),
+}
 
 impl Goal {
-    /// Whether this ratio reaches it. What is not a number reaches nothing.
-    pub(crate) fn holds(self, ratio: f64) -> bool {
-        ratio >= self.0
+    /// Whether this value reaches it. What is not a number reaches nothing.
+    pub(crate) fn holds(self, value: f64) -> bool {
+        match self {
+            Self::AtLeast(bound) => value >= bound,
+            Self::AtMost(bound) => value <= bound,
+            Self::Below(bound) => value < bound,
+        }
     }
 }
 
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, ">= {}", self.0)
+        match self {
+            Self::AtLeast(bound) => write!(f, ">= {bound}"),
+            Self::AtMost(bound) => write!(f, "<= {bound}"),
+            Self::Below(bound) => write!(f, "< {bound}"),
+        }
     }
 }
 
@@ -70,17 +82,28 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_is_reached_from_its_very_value_on_and_never_by_nothing() {
-        for (ratio, holds) in [(0.7, true), (0.71, true), (0.6999, false), (f64::NAN, false), (0.0, false)] {
-            assert_eq!(Goal(0.7).holds(ratio), holds, "{ratio}");
+    fn a_goal_is_reached_up_to_its_bound_and_never_by_nothing() {
+        let (least, most, below) = (Goal::AtLeast(0.7), Goal::AtMost(0.7), Goal::Below(0.7));
+        for (value, reached) in [
+            (0.0, [false, true, true]),
+            (0.6999, [false, true, true]),
+            (0.7, [true, true, false]),
+            (0.7001, [true, false, false]),
+            (f64::INFINITY, [true, false, false]),
+            (f64::NAN, [false, false, false]),
+            (median([]) / 100.0, [false, false, false]),
+        ] {
+            assert_eq!([least, most, below].map(|goal| goal.holds(value)), reached, "{value}");
         }
-        assert!(!Goal(0.7).holds(median([]) / 100.0));
     }
 
     #[test]
     fn a_goal_is_written_as_the_report_has_it() {
-        assert_eq!(Goal(0.7).to_string(), ">= 0.7");
-        assert_eq!(Goal(2.0).to_string(), ">= 2");
+        for (goal, written) in
+            [(Goal::AtLeast(0.7), ">= 0.7"), (Goal::AtMost(1.8), "<= 1.8"), (Goal::Below(2.0), "< 2")]
+        {
+            assert_eq!(goal.to_string(), written);
+        }
     }
 
     #[test]

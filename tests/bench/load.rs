@@ -62,13 +62,14 @@ impl Load {
         Ok(Done { operations: last - first, seconds, before, after })
     }
 
-    /// One connection, one request after the other.
-    pub(crate) async fn one_by_one(&self, times: u64) -> anyhow::Result<()> {
+    /// One connection, one request after the other. Returns the answers.
+    pub(crate) async fn one_by_one(&self, times: u64) -> anyhow::Result<Vec<Bytes>> {
         let mut connection = Connection::open(self.clone(), 0).await?;
+        let mut answers = Vec::new();
         for _ in 0..times {
-            connection.ask().await?;
+            answers.push(Bytes::copy_from_slice(connection.ask().await?));
         }
-        Ok(())
+        Ok(answers)
     }
 
     /// Open loop: requests are due at a fixed rate, spread evenly over time and connections, whether or not the last
@@ -178,7 +179,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn ask(&mut self) -> anyhow::Result<()> {
+    async fn ask(&mut self) -> anyhow::Result<&[u8]> {
         self.stream.write_all(&self.load.requests[self.next]).await?;
         self.next = (self.next + 1) % self.load.requests.len();
         let mut length = 0;
@@ -187,7 +188,8 @@ impl Connection {
             ensure!(more > 0, "the connection was closed instead of an answer");
             length += more;
             if let Some(answer) = Answer::scan(&self.buffer[..length])? {
-                return self.load.check(answer, &self.buffer[..length]);
+                self.load.check(answer, &self.buffer[..length])?;
+                return Ok(&self.buffer[..length]);
             }
         }
     }

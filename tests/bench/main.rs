@@ -5,15 +5,20 @@
 mod answer;
 mod cases;
 mod drain;
+mod hammer;
+mod hello;
 mod http_case;
 mod judge;
+mod limiter_case;
 mod load;
-mod peer;
+mod peers;
 mod process;
 mod reference;
 mod report;
 mod request;
+mod server;
 mod stage;
+mod upstream;
 mod worker;
 
 use std::fs::File;
@@ -24,6 +29,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 
+use crate::hammer::Hammer;
 use crate::report::{Case, Report};
 
 #[derive(Debug, Parser)]
@@ -58,6 +64,15 @@ enum Role {
     /// A worker process with a handler that does nothing.
     #[command(hide = true)]
     Worker,
+    /// The limiter as a library.
+    #[command(hide = true)]
+    Hammer(Hammer),
+    /// hyper hello world.
+    #[command(hide = true)]
+    Hello,
+    /// What the proxies stand in front of.
+    #[command(hide = true)]
+    Upstream,
 }
 
 /// How it is measured.
@@ -75,6 +90,9 @@ fn main() -> ExitCode {
     let ended = match arguments.role {
         Some(Role::Bare) => reference::serve(),
         Some(Role::Worker) => worker::work(),
+        Some(Role::Hammer(hammer)) => hammer.run(),
+        Some(Role::Hello) => hello::serve(),
+        Some(Role::Upstream) => upstream::serve(),
         None => on_one_thread(bench(&arguments)),
     };
     match ended {
@@ -98,6 +116,10 @@ async fn bench(arguments: &Arguments) -> anyhow::Result<()> {
     let is_meant = |name| cases::is_meant(name, arguments.only.as_deref());
 
     for case in cases::HTTP.iter().filter(|case| is_meant(case.name)) {
+        announce(case.name);
+        note(case.run(&plan).await.context(case.name), &mut report, &mut failed);
+    }
+    for case in cases::LIMITERS.iter().filter(|case| is_meant(case.name)) {
         announce(case.name);
         note(case.run(&plan).await.context(case.name), &mut report, &mut failed);
     }

@@ -15,14 +15,27 @@ pub(crate) struct Report {
     pub(crate) cases: Vec<Case>,
 }
 
-/// One comparison: the same work by us and by a reference, in turns.
+/// One comparison: the same work by us and by a reference, in turns. Or ours alone, against a bound.
 #[derive(Debug)]
 pub(crate) struct Case {
     /// `<area>/<what>_vs_<whom>`
     pub(crate) name: String,
+    pub(crate) measure: Measure,
+    /// Of the ratio; of our own figure where there is no reference.
     pub(crate) goal: Goal,
     pub(crate) ours: Side,
-    pub(crate) reference: Side,
+    pub(crate) reference: Option<Side>,
+}
+
+/// The figure that decides a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// Operations per second.
+    Throughput,
+    /// CPU seconds per 100,000 operations, Redis's part included.
+    CpuSeconds,
+    /// Milliseconds.
+    P99,
 }
 
 /// One contestant of a case.
@@ -32,8 +45,8 @@ pub(crate) struct Side {
     pub(crate) name: String,
     /// One a repetition, in the order in which they were run.
     pub(crate) repetitions: Vec<Repetition>,
-    /// Under an open-loop load at half of the saturation; none where nobody waits for a single operation.
-    pub(crate) latency: Option<Latency>,
+    /// Under an open-loop load at half of the saturation, each pass of it; none where nobody waits for one operation.
+    pub(crate) latencies: Vec<Latency>,
     /// On the wire to Redis, from a separate small pass.
     pub(crate) wire: Wire,
 }
@@ -92,48 +105,106 @@ impl Side {
     fn cpu_us(&self) -> f64 {
         self.median(|run| run.process_cpu_us + run.redis_cpu_us)
     }
+
+    /// The medians of its passes.
+    fn latency(&self) -> Option<Latency> {
+        let middle = |of: fn(&Latency) -> f64| median(self.latencies.iter().map(of));
+        (!self.latencies.is_empty()).then(|| Latency {
+            p50_ms: middle(|pass| pass.p50_ms),
+            p95_ms: middle(|pass| pass.p95_ms),
+            p99_ms: middle(|pass| pass.p99_ms),
+            offered_per_second: middle(|pass| pass.offered_per_second),
+        })
+    }
+
+    fn value(&self, measure: Measure) -> f64 {
+        match measure {
+            Measure::Throughput => self.per_second(),
+            Measure::CpuSeconds => self.cpu_us() / 10.0,
+            Measure::P99 => self.latency().map_or(f64::NAN, |latency| latency.p99_ms),
+        }
+    }
 }
 
 impl Case {
-    /// Our median rate over the reference's.
-    pub(crate) fn ratio(&self) -> f64 {
-        self.ours.per_second() / self.reference.per_second()
+    /// Our figure over the reference's; none where there is no reference.
+    pub(crate) fn ratio(&self) -> Option<f64> {
+        self.ratio_by(self.measure)
     }
 
     /// The reference's median CPU time per operation over ours: the better witness where the rates are close.
-    pub(crate) fn cpu_ratio(&self) -> f64 {
-        self.reference.cpu_us() / self.ours.cpu_us()
+    fn cpu_ratio(&self) -> Option<f64> {
+        self.ratio_by(Measure::CpuSeconds).map(f64::recip)
+    }
+
+    fn ratio_by(&self, measure: Measure) -> Option<f64> {
+        Some(self.ours.value(measure) / self.reference.as_ref()?.value(measure))
     }
 
     /// Whether the goal is reached.
     pub(crate) fn holds(&self) -> bool {
-        self.goal.holds(self.ratio())
+        self.goal.holds(self.ratio().unwrap_or_else(|| self.ours.value(self.measure)))
+    }
+
+    /// What decides, beside it the other witness, and the verdict.
+    fn verdict(&self) -> String {
+        let of = |ratio: Option<f64>| ratio.map_or(f64::NAN, rounded);
+        let found = match (self.measure, &self.reference) {
+            (Measure::Throughput, Some(_)) => {
+                format!("ratio {} by throughput, {} by CPU seconds", of(self.ratio()), of(self.cpu_ratio()))
+            }
+            (Measure::CpuSeconds, Some(reference)) => format!(
+                "CPU s per 100k: {} against {}, ratio {}; {} by throughput",
+                rounded(self.ours.value(self.measure)),
+                rounded(reference.value(self.measure)),
+                of(self.ratio()),
+                of(self.ratio_by(Measure::Throughput)),
+            ),
+            (Measure::P99, Some(_)) => format!("ratio {} by p99", of(self.ratio())),
+            (measure, None) => format!("{} {}", rounded(self.ours.value(measure)), measure.unit()),
+        };
+        format!("{found}; goal {}: {}", self.goal, if self.holds() { "holds" } else { "DOES NOT HOLD" })
     }
 
     fn repetitions(&self) -> usize {
-        self.ours.repetitions.len().min(self.reference.repetitions.len())
+        let reference = self.reference.as_ref().unwrap_or(&self.ours);
+        self.ours.repetitions.len().min(reference.repetitions.len())
+    }
+
+    fn sides(&self) -> impl Iterator<Item = &Side> {
+        [&self.ours].into_iter().chain(&self.reference)
     }
 }
 
-/// The line of `report.json`, as DESIGN has it. Not rounded: whoever divides again gets the same ratio.
+impl Measure {
+    fn unit(self) -> &'static str {
+        match self {
+            Self::Throughput => "per s",
+            Self::CpuSeconds => "CPU s per 100k",
+            Self::P99 => "ms at p99",
+        }
+    }
+}
+
+/// The line of `report.json`. `ours` and `reference_value` are what the measure says. Not rounded: whoever divides again gets the same ratio.
 impl Serialize for Case {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Line<'a> {
             case: &'a str,
             ours: f64,
-            reference: &'a str,
-            reference_value: f64,
-            ratio: f64,
+            reference: Option<&'a str>,
+            reference_value: Option<f64>,
+            ratio: Option<f64>,
             goal: String,
             repetitions: usize,
             holds: bool,
         }
         let line = Line {
             case: &self.name,
-            ours: self.ours.per_second(),
-            reference: &self.reference.name,
-            reference_value: self.reference.per_second(),
+            ours: self.ours.value(self.measure),
+            reference: self.reference.as_ref().map(|side| &*side.name),
+            reference_value: self.reference.as_ref().map(|side| side.value(self.measure)),
             ratio: self.ratio(),
             goal: self.goal.to_string(),
             repetitions: self.repetitions(),
@@ -151,27 +222,20 @@ impl Report {
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(self)? + "\n")?;
-        let details: BTreeMap<&str, [&Side; 2]> =
-            self.cases.iter().map(|case| (&*case.name, [&case.ours, &case.reference])).collect();
+        let details: BTreeMap<&str, Vec<&Side>> =
+            self.cases.iter().map(|case| (&*case.name, case.sides().collect())).collect();
         std::fs::write(folder.join("details.json"), serde_json::to_string_pretty(&details)? + "\n")?;
         Ok(())
     }
 
-    /// The table that a person reads: two lines a case, and its verdict.
+    /// The table that a person reads: a line for each side of a case, and its verdict.
     pub(crate) fn table(&self) -> String {
         let mut table = format!("{}\n\n{}\n", self.machine, Row::HEAD);
         for case in &self.cases {
-            let _ = writeln!(table, "{}", Row::of(&case.name, &case.ours));
-            let _ = writeln!(table, "{}", Row::of("", &case.reference));
-            let _ = writeln!(
-                table,
-                "{:26}ratio {} by throughput, {} by CPU seconds; goal {}: {}\n",
-                "",
-                rounded(case.ratio()),
-                rounded(case.cpu_ratio()),
-                case.goal,
-                if case.holds() { "holds" } else { "DOES NOT HOLD" },
-            );
+            for (side, name) in case.sides().zip([&*case.name, ""]) {
+                let _ = writeln!(table, "{}", Row::of(name, side));
+            }
+            let _ = writeln!(table, "{:36}{}\n", "", case.verdict());
         }
         let foreign = self.busiest_neighbour();
         if foreign > QUIET {
@@ -184,8 +248,12 @@ impl Report {
     }
 
     fn busiest_neighbour(&self) -> f64 {
-        let sides = self.cases.iter().flat_map(|case| [&case.ours, &case.reference]);
-        sides.flat_map(|side| &side.repetitions).map(|run| run.foreign_cpus).fold(0.0, f64::max)
+        self.cases
+            .iter()
+            .flat_map(Case::sides)
+            .flat_map(|side| &side.repetitions)
+            .map(|run| run.foreign_cpus)
+            .fold(0.0, f64::max)
     }
 }
 
@@ -193,16 +261,16 @@ impl Report {
 struct Row(String);
 
 impl Row {
-    const HEAD: &str = "operation                 by                         per s   p50 ms   p95 ms   p99 ms  \
+    const HEAD: &str = "operation                           by                         per s   p50 ms   p95 ms   p99 ms  \
                         round trips  bytes out+in  CPU us  of it Redis";
 
     fn of(operation: &str, side: &Side) -> Self {
-        let [p50, p95, p99] = side.latency.map_or(["-".into(), "-".into(), "-".into()], |latency| {
+        let [p50, p95, p99] = side.latency().map_or(["-".into(), "-".into(), "-".into()], |latency| {
             [latency.p50_ms, latency.p95_ms, latency.p99_ms].map(|ms| format!("{ms:.2}"))
         });
         let bytes = format!("{:.0}+{:.0}", side.wire.bytes_sent, side.wire.bytes_received);
         Self(format!(
-            "{operation:<25} {:<23}{:>9.0}{p50:>9}{p95:>9}{p99:>9}{:>13.2}{bytes:>14}{:>8.1}{:>13.1}",
+            "{operation:<35} {:<23}{:>9.0}{p50:>9}{p95:>9}{p99:>9}{:>13.2}{bytes:>14}{:>8.1}{:>13.1}",
             side.name,
             side.per_second(),
             side.wire.round_trips,
@@ -228,6 +296,8 @@ const QUIET: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn side(name: &str, rates: &[f64], cpu_us: f64) -> Side {
@@ -240,7 +310,7 @@ mod tests {
         Side {
             name: name.to_owned(),
             repetitions: rates.iter().map(run).collect(),
-            latency: Latency::of(&[100, 200, 300, 4_000], 500.0),
+            latencies: Latency::of(&[100, 200, 300, 4_000], 500.0).into_iter().collect(),
             wire: Wire { round_trips: 1.0, bytes_sent: 120.4, bytes_received: 1_100.0, ..Wire::default() },
         }
     }
@@ -248,9 +318,10 @@ mod tests {
     fn report(ours: &[f64]) -> Report {
         let case = Case {
             name: "queue/drain_vs_fastest_peer".to_owned(),
-            goal: Goal(3.0),
+            measure: Measure::Throughput,
+            goal: Goal::AtLeast(3.0),
             ours: side("Sluice", ours, 8.0),
-            reference: side("BullMQ 6.7.0", &[10.0, 30.0, 20.0], 48.0),
+            reference: Some(side("BullMQ 6.7.0", &[10.0, 30.0, 20.0], 48.0)),
         };
         Report { machine: "2 x some CPU".to_owned(), cases: vec![case] }
     }
@@ -280,7 +351,41 @@ mod tests {
             let case = &report(ours).cases[0];
             assert_eq!(case.holds(), holds, "{ours:?}");
         }
-        assert_eq!(report(&[60.0]).cases[0].cpu_ratio(), 5.0);
+        assert_eq!(report(&[60.0]).cases[0].cpu_ratio(), Some(5.0));
+    }
+
+    #[test]
+    fn a_case_of_cpu_seconds_is_judged_by_what_all_of_its_work_cost() {
+        let mut report = report(&[60.0]);
+        let case = &mut report.cases[0];
+        (case.measure, case.goal) = (Measure::CpuSeconds, Goal::AtMost(0.2));
+        // 8 + 2 us of ours, 48 + 2 of theirs; per 100,000 that is 1 s and 5 s.
+        let written = serde_json::to_value(&*case).unwrap();
+        let figures = ["ours", "reference_value", "ratio", "goal", "holds"].map(|field| &written[field]);
+        assert_eq!(figures, [&1.0.into(), &5.0.into(), &0.2.into(), &Value::from("<= 0.2"), &true.into()]);
+        assert!(case.verdict().starts_with("CPU s per 100k: 1 against 5, ratio 0.2; 3 by throughput"));
+
+        case.goal = Goal::AtMost(0.19);
+        assert!(!case.holds());
+    }
+
+    #[test]
+    fn a_case_without_a_reference_is_judged_by_our_own_figure() {
+        let mut report = report(&[60.0, 60.0, 60.0]);
+        let case = &mut report.cases[0];
+        (case.measure, case.goal, case.reference) = (Measure::P99, Goal::Below(2.0), None);
+        case.ours.latencies = [1_000, 9_000, 1_500].map(|us| Latency::of(&[us], 30.0).unwrap()).into();
+
+        let written = serde_json::to_value(&*case).unwrap();
+        assert_eq!(written["ours"], 1.5);
+        for field in ["reference", "reference_value", "ratio"] {
+            assert_eq!(written.get(field), Some(&Value::Null), "{field}");
+        }
+        assert_eq!((&written["goal"], &written["repetitions"]), (&"< 2".into(), &3.into()));
+        assert_eq!(case.verdict(), "1.5 ms at p99; goal < 2: holds");
+
+        case.ours.latencies.clear();
+        assert!(!case.holds(), "nothing was measured");
     }
 
     #[test]
@@ -309,7 +414,7 @@ mod tests {
     #[test]
     fn a_disturbed_run_says_so() {
         let mut report = report(&[60.0]);
-        report.cases[0].reference.repetitions[1].foreign_cpus = 0.7;
+        report.cases[0].reference.as_mut().unwrap().repetitions[1].foreign_cpus = 0.7;
         assert!(report.table().contains("Not a quiet machine: others kept up to 0.7 processors busy"));
     }
 

@@ -7,16 +7,30 @@ use bytes::Bytes;
 /// What a caller of a service sends with each request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller<'a> {
-    pub(crate) key: &'a str,
+    key: &'a str,
+    session: Option<&'a str>,
 }
 
-impl Caller<'_> {
+impl<'a> Caller<'a> {
+    /// With this API key.
+    pub(crate) fn of(key: &'a str) -> Self {
+        Self { key, session: None }
+    }
+
+    /// With this session's token too.
+    pub(crate) fn in_session(self, token: &'a str) -> Self {
+        Self { session: Some(token), ..self }
+    }
+
     /// `number` makes the correlation id and the trace, which a real caller never sends twice.
     pub(crate) fn request(self, method: &str, path: &str, number: usize, body: Option<Body<'_>>) -> Bytes {
         let mut text =
             format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {}\r\n", self.key);
         let _ = write!(text, "x-correlation-id: 01900000-0000-7000-8000-{number:012x}\r\n");
         let _ = write!(text, "traceparent: 00-{:032x}-{:016x}-01\r\n", number + 1, number + 1);
+        if let Some(token) = self.session {
+            let _ = write!(text, "sluice-session: {token}\r\n");
+        }
         let Body { content_type, text: content } = body.unwrap_or_default();
         if !content_type.is_empty() {
             let _ = write!(text, "content-type: {content_type}\r\ncontent-length: {}\r\n", content.len());
@@ -25,6 +39,15 @@ impl Caller<'_> {
         text.push_str(content);
         Bytes::from(text)
     }
+}
+
+/// A request of somebody whom a proxy of the edge let through, each number from an address of its own.
+pub(crate) fn forwarded(path: &str, number: usize) -> Bytes {
+    let address = format!("10.0.{}.{}", number / 256 % 256, number % 256);
+    Bytes::from(format!(
+        "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: bench/1\r\naccept: */*\r\n\
+         x-forwarded-for: {address}\r\n\r\n"
+    ))
 }
 
 /// The body of a request.
@@ -65,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_request_is_whole() {
-        let caller = Caller { key: "sk_a_b" };
+        let caller = Caller::of("sk_a_b");
         let request = caller.request("POST", "/v1/x", 255, Some(Body::json("{}")));
         assert_eq!(
             std::str::from_utf8(&request).unwrap(),
@@ -75,6 +98,12 @@ mod tests {
              content-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
         );
         assert!(!caller.request("GET", "/", 0, None).windows(7).any(|window| window == b"content"));
+    }
+
+    #[test]
+    fn every_visitor_has_an_address() {
+        let request = forwarded("/open/1", 999);
+        assert!(request.ends_with(b"\r\nx-forwarded-for: 10.0.3.231\r\n\r\n"), "{request:?}");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Where one run takes place: a Redis of its own, one process in front of it, and nothing left of the run before.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
-use testkit::{Keys, Proxy, RedisOptions, RedisServer, Service};
+use testkit::{Keys, Proxy, RedisOptions, RedisServer, Service, until};
 
-use crate::peer::Peer;
+use crate::peers::Peer;
 use crate::process::{cpu_seconds, machine_cpu_seconds};
 use crate::report::{Repetition, Wire};
 
@@ -40,24 +41,35 @@ impl Settings {
         Ok(Service::start(name, &self.env()?).await)
     }
 
-    /// The bare reference: this binary once more.
-    pub(crate) async fn bare(&self) -> anyhow::Result<Service> {
-        let mut bare = self.own("bare", &["bare"])?;
-        bare.wait_until_ready().await;
-        Ok(bare)
+    /// The gateway as it is shipped, with these rules, and its admin port on 127.0.0.1. Waits for nothing.
+    pub(crate) fn gateway(&self, rules: &Path, admin_port: u16) -> anyhow::Result<Service> {
+        let admin = format!("127.0.0.1:{admin_port}");
+        let own = [
+            ("SLUICE__RATELIMIT_GATEWAY__ADMIN_BIND", &*admin),
+            ("SLUICE__RATELIMIT_GATEWAY__DOOR__WORKERS", &*self.workers),
+            ("SLUICE__RATELIMIT_GATEWAY__RULES_FILE", rules.to_str().context("a readable temp folder")?),
+        ];
+        Ok(Service::spawn("ratelimit-gateway", &[], &[&self.env()?[..], &own].concat()))
+    }
+
+    /// This binary once more, as a server.
+    pub(crate) async fn own(&self, role: &str) -> anyhow::Result<Service> {
+        let mut server = self.spawn_own(&[role])?;
+        server.wait_until_ready().await;
+        Ok(server)
     }
 
     /// This binary once more, as something else. Waits for nothing.
-    pub(crate) fn own(&self, name: &str, args: &[&str]) -> anyhow::Result<Service> {
-        Ok(Service::spawn_program(&std::env::current_exe()?, name, args, &self.env()?))
+    pub(crate) fn spawn_own(&self, args: &[&str]) -> anyhow::Result<Service> {
+        let role = args.first().context("a role")?;
+        Ok(Service::spawn_program(&std::env::current_exe()?, role, args, &self.env()?))
     }
 
     /// A peer, in whose environment `REDIS_PORT` says where to go. Waits for nothing.
     pub(crate) fn peer(&self, peer: &Peer, args: &[&str]) -> anyhow::Result<Service> {
         let port = self.redis_url.rsplit(':').next().context("a url with a port")?;
-        let program = peer.program.to_str().context("a target folder with a readable name")?;
-        let args = [&[program], args].concat();
-        Ok(Service::spawn_program(Path::new("node"), "peer", &args, &[("REDIS_PORT", port)]))
+        let args: Vec<&str> = peer.args.iter().map(String::as_str).chain(args.iter().copied()).collect();
+        Ok(Service::spawn_program(Path::new(&peer.program), "peer", &args, &[("REDIS_PORT", port)]))
     }
 
     fn env(&self) -> anyhow::Result<[(&str, &str); 4]> {
@@ -69,6 +81,16 @@ impl Settings {
             ("SLUICE__LOG__LEVEL", "warn"),
         ])
     }
+}
+
+/// Waits for something that a process brings about; its log tells why it did not.
+pub(crate) async fn wait_for<F>(process: &Service, what: &str, probe: impl FnMut() -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = bool>,
+{
+    // Twice the deadline: `until` would not tell the log.
+    let reached = tokio::time::timeout(DEADLINE, until(probe, DEADLINE * 2)).await;
+    reached.with_context(|| format!("{what}; the log:\n{}", process.log()))
 }
 
 /// A moment's CPU seconds, of everything that counts.
@@ -88,6 +110,11 @@ impl Look {
             bench: cpu_seconds(std::process::id())?,
             machine: machine_cpu_seconds()?,
         })
+    }
+
+    /// The same look, with what another process of the bench took.
+    pub(crate) fn with_own(self, process: u32) -> anyhow::Result<Self> {
+        Ok(Self { bench: self.bench + cpu_seconds(process)?, ..self })
     }
 
     /// What happened from one look to another, in which that much was done.
@@ -145,6 +172,7 @@ fn commands(info: &str) -> Vec<(String, u64)> {
     info.lines().filter_map(line).collect()
 }
 
+const DEADLINE: Duration = Duration::from_secs(30);
 /// Less often than this per operation, a command belongs to the background.
 const SELDOM: f64 = 0.1;
 
