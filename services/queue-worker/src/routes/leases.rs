@@ -357,7 +357,9 @@ fn misreported(error: &ProgressError, at: &str) -> Problem {
     let errors = error.fields().into_iter();
     let errors =
         errors.map(|field| FieldError::new(format!("{at}/updates{}", field.pointer), field.detail)).collect();
-    Problem { errors, retry_after: error.retry_after(), ..Problem::new(error.code(), error.to_string()) }
+    let mut problem = Problem::new(error.code(), error.to_string());
+    (problem.errors, problem.retry_after) = (errors, error.retry_after());
+    problem
 }
 
 fn lease_of(task: TaskId, token: FencingToken) -> Lease {
