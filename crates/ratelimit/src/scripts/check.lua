@@ -8,7 +8,7 @@
 -- Returns  an item each: B admitted, then for each demand: I6 now_ms, then for each window: I4 used, I6 ms until it has
 --          more room, I6 ms until it would admit the cost (0: it does)
 -- Cost     a GET a demand, a SET a demand when admitted (or when the clock was set back); O(runs) at most, 32 a window
-local STEP_BACK_MS, RUNS = 2000, 31
+local STEP_BACK_MS, RUNS, MOST_CLOSED = 2000, 31, 255
 local time = clock_ms()
 
 -- The same runs, moved into the past: the clock was set back by more than is absorbed.
@@ -60,14 +60,18 @@ local function find(all, index, length)
   return w
 end
 
--- When so many units will have left, as ms from now.
-local function wait_for(w, value, units, now)
+-- In how many ms a run that ended then will have left. From the clock itself: it may be behind what it said before.
+local function leaves_in(w, last) return last + w.length + 1 - time end
+
+-- In how many ms so many units will have left.
+local function wait_for(w, value, units)
   for at = w.from, w.to, RUN_BYTES do
     local last, gone = struct.unpack(RUN, value, at)
     units = units - gone
-    if units <= 0 then return last + w.length + 1 - now end
+    if units <= 0 then return leaves_in(w, last) end
   end
-  return w.last + w.length + 1 - now
+  -- More than there are: a rehearsal of a cost above the limit, which never passes.
+  return units <= w.units and leaves_in(w, w.last) or w.length + 1
 end
 
 -- One demand: its value and windows as they are now, and whether all of them have room.
@@ -92,7 +96,7 @@ local function judge(key, item, at, cost)
     expire(w, value, now)
     w.limit, w.wait = limit, 0
     if w.total + cost > limit then
-      w.wait = wait_for(w, value, w.total + cost - limit, now)
+      w.wait = wait_for(w, value, w.total + cost - limit)
       demand.passes = false
     end
     demand.windows[index] = w
@@ -107,7 +111,8 @@ local function charge(demand, cost)
     local more, added = '', 0
     -- Up to 32 units each has a run of its own, and the window is exact to the millisecond.
     local grain = w.limit <= RUNS + 1 and 1 or math.ceil(w.length / RUNS)
-    if w.units > 0 and now - w.first < grain then
+    -- A window that grew brings its runs along: beyond what a byte counts, the last one stays open.
+    if w.units > 0 and (now - w.first < grain or w.closed == MOST_CLOSED) then
       w.units = w.units + cost
     else
       if w.units > 0 then more, added = struct.pack(RUN, w.last, w.units), 1 end
@@ -124,7 +129,7 @@ end
 local function answer(demand)
   local text = struct.pack('<I6', demand.now)
   for _, w in ipairs(demand.windows) do
-    local room = w.total > 0 and w.oldest + w.length + 1 - demand.now or 0
+    local room = w.total > 0 and leaves_in(w, w.oldest) or 0
     text = text .. struct.pack('<I4I6I6', w.total, room, w.wait)
   end
   return text

@@ -8,15 +8,17 @@
 local value, at, units, given = redis.call('GET', KEYS[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), 0
 local text = '\1'
 for _, w in ipairs(sections(value)) do
-  local runs, found = {}, at >= w.first and at <= w.last and w.units >= units
-  if found then w.units = w.units - units end
+  -- Older than the last admission's window, its run may be gone; then the oldest that is left is another's.
+  local runs, sought, found = {}, at >= w.last - w.length, false
   for from = w.from, w.to, RUN_BYTES do
     local last, count = struct.unpack(RUN, value, from)
-    if not found and at < w.first and at <= last and count >= units then
-      found, count = true, count - units
+    if sought and at <= last then
+      sought, found = false, count >= units
+      if found then count = count - units end
     end
     runs[#runs + 1] = struct.pack(RUN, last, count)
   end
+  if sought and at >= w.first and at <= w.last and w.units >= units then found, w.units = true, w.units - units end
   if found then w.total, given = w.total - units, given + 1 end
   w.closed, w.from, w.to = 0, 1, 0
   text = text .. packed(w, '', table.concat(runs), #runs)

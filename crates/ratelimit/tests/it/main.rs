@@ -3,6 +3,7 @@
 
 mod away;
 mod checks;
+mod cluster;
 mod costs;
 mod denials;
 mod model;
