@@ -130,6 +130,23 @@ impl Authenticator {
         self.shared.table.store(Arc::new(table));
     }
 
+    /// What the text of a key grants, if it holds now; for keys that came another way than `Authorization`, whatever
+    /// the mode.
+    pub fn access_of(&self, key: &str) -> Option<Access> {
+        self.shared.table.load().find(key, now()).map(Access::of)
+    }
+
+    /// Counts a wrong credential of this address, of any kind, and says how long it has to wait after too many.
+    pub fn failed(&self, peer: Option<IpAddr>) -> Option<Duration> {
+        let mut throttle = self.shared.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        throttle.failed(peer, Instant::now())
+    }
+
+    /// Whether nobody is asked for a key: `auth.mode = "none"`.
+    pub fn is_open(&self) -> bool {
+        self.shared.mode == AuthMode::None
+    }
+
     pub(crate) fn authenticate(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Access, Problem> {
         if self.shared.mode == AuthMode::None {
             return Ok(Access::open());
@@ -139,11 +156,10 @@ impl Authenticator {
             return Err(Problem::new(ErrorCode::Unauthenticated, detail));
         };
         let key = header.to_str().ok().and_then(bearer);
-        if let Some(record) = key.and_then(|key| self.shared.table.load().find(key, now())) {
-            return Ok(Access::of(record));
+        if let Some(access) = key.and_then(|key| self.access_of(key)) {
+            return Ok(access);
         }
-        let mut throttle = self.shared.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        Err(match throttle.failed(peer, Instant::now()) {
+        Err(match self.failed(peer) {
             None => Problem::new(ErrorCode::Unauthenticated, "the API key is unknown, revoked or expired"),
             Some(wait) => Problem::new(ErrorCode::RateLimited, "too many wrong API keys from this address")
                 .and_retry_after(wait),

@@ -23,21 +23,21 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// How long to wait before the same request may succeed.
     pub retry_after: Option<Duration>,
-    /// The limits that refused it. With any, `type` is that of the RateLimit draft: `quota-exceeded` for
-    /// [`ErrorCode::RateLimited`], else `temporary-reduced-capacity`.
-    pub violated_policies: Vec<String>,
+    extension: Option<Box<Extension>>,
+}
+
+/// What few problems have: a type that others defined, and members of its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Extension {
+    /// `type` and `title`.
+    defined_as: Option<(&'static str, &'static str)>,
+    members: Vec<(&'static str, serde_json::Value)>,
 }
 
 impl Problem {
     /// A problem without fields.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-            errors: Vec::new(),
-            retry_after: None,
-            violated_policies: Vec::new(),
-        }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None, extension: None }
     }
 
     /// 422, naming one field: a JSON pointer into the body, or the name of a parameter or header.
@@ -57,9 +57,15 @@ impl Problem {
         self
     }
 
-    /// Names the limits that refused it.
-    pub fn and_violated(mut self, policies: Vec<String>) -> Self {
-        self.violated_policies = policies;
+    /// A `type` that is defined elsewhere, with its title, in place of ours.
+    pub fn and_type(mut self, uri: &'static str, title: &'static str) -> Self {
+        self.extension.get_or_insert_default().defined_as = Some((uri, title));
+        self
+    }
+
+    /// One more member of the body, RFC 9457, section 3.2.
+    pub fn and_member(mut self, name: &'static str, value: serde_json::Value) -> Self {
+        self.extension.get_or_insert_default().members.push((name, value));
         self
     }
 
@@ -134,7 +140,7 @@ impl<E: Coded + 'static> From<E> for Problem {
             detail: error.to_string(),
             errors: error.fields(),
             retry_after: error.retry_after(),
-            violated_policies: Vec::new(),
+            extension: None,
         }
     }
 }
@@ -180,8 +186,6 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
 
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const SECOND: Duration = Duration::from_secs(1);
-const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
-const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 
 /// The members of a problem, in the order of RFC 9457.
 struct Page<'a> {
@@ -193,17 +197,18 @@ struct Page<'a> {
 impl Serialize for Page<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (status, kind, title) = meaning(self.problem.code);
-        let violated = &self.problem.violated_policies;
-        let mut page = serializer.serialize_struct("Problem", 8)?;
-        match (violated.is_empty(), self.problem.code) {
-            (true, _) => {
-                page.serialize_field("type", &format_args!("https://sluice.dev/problems/{kind}"))?;
+        let mut page = serializer.serialize_struct("Problem", 7)?;
+        let extension = self.problem.extension.as_deref();
+        match extension.and_then(|extension| extension.defined_as) {
+            Some((uri, title)) => {
+                page.serialize_field("type", uri)?;
+                page.serialize_field("title", title)?;
             }
-            // draft-ietf-httpapi-ratelimit-headers-11, section 6: not registered yet, and meant to be there.
-            (false, ErrorCode::RateLimited) => page.serialize_field("type", QUOTA_EXCEEDED)?,
-            (false, _) => page.serialize_field("type", REDUCED_CAPACITY)?,
+            None => {
+                page.serialize_field("type", &format_args!("https://sluice.dev/problems/{kind}"))?;
+                page.serialize_field("title", title)?;
+            }
         }
-        page.serialize_field("title", title)?;
         page.serialize_field("status", &status.as_u16())?;
         page.serialize_field("detail", &self.problem.detail)?;
         page.serialize_field("instance", self.instance)?;
@@ -211,8 +216,8 @@ impl Serialize for Page<'_> {
         if !self.problem.errors.is_empty() {
             page.serialize_field("errors", &Fields(&self.problem.errors))?;
         }
-        if !violated.is_empty() {
-            page.serialize_field("violated-policies", violated)?;
+        for (name, value) in extension.map_or(&[][..], |extension| &extension.members) {
+            page.serialize_field(name, value)?;
         }
         page.end()
     }
@@ -298,19 +303,15 @@ mod tests {
             })
         );
     }
-
     #[test]
-    fn a_refusal_by_a_limit_is_of_the_drafts_types_and_names_the_policies() {
-        for (code, kind, status) in [
-            (ErrorCode::RateLimited, "quota-exceeded", 429),
-            (ErrorCode::Unavailable, "temporary-reduced-capacity", 503),
-        ] {
-            let problem =
-                Problem::new(code, "slower").and_violated(vec!["burst".to_owned(), "user/1h".to_owned()]);
-            let page: serde_json::Value = serde_json::from_slice(&problem.render("/v1/x", "c-1")).unwrap();
-            assert_eq!(page["type"], format!("https://iana.org/assignments/http-problem-types#{kind}"));
-            assert_eq!(page["violated-policies"], serde_json::json!(["burst", "user/1h"]));
-            assert_eq!(page["status"], status);
-        }
+    fn a_type_that_others_defined_stands_in_place_of_ours_and_brings_its_members() {
+        let problem = Problem::new(ErrorCode::RateLimited, "wait")
+            .and_type("https://example.org/types#quota", "Quota exceeded")
+            .and_member("violated-policies", serde_json::json!(["a"]));
+        let page: serde_json::Value = serde_json::from_slice(&problem.render("/", "c-1")).unwrap();
+        assert_eq!(page["type"], "https://example.org/types#quota");
+        assert_eq!(page["title"], "Quota exceeded");
+        assert_eq!(page["status"], 429);
+        assert_eq!(page["violated-policies"], serde_json::json!(["a"]));
     }
 }

@@ -1,19 +1,26 @@
 //! What can be set, with defaults and units.
 
 use crate::door::DoorConfig;
+use crate::rules::Rules;
 use http_kit::{AuthConfig, ConfigError, HttpConfig, ServiceConfig};
+use ratelimit::LimiterSettings;
+use redis_core::RedisConfig;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 use telemetry::LogConfig;
 
 /// The sections that ratelimit-gateway reads.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// `[redis]`, the limiter's.
+    pub redis: RedisConfig,
     /// `[log]`
     pub log: LogConfig,
-    /// `[auth]`, of the admin address.
+    /// `[auth]`: of the admin address, and the keys that users may have.
     pub auth: AuthConfig,
     /// `[http]`, of the admin address.
     pub http: HttpConfig,
@@ -27,10 +34,16 @@ pub struct Config {
 pub struct GatewayConfig {
     /// Where users come in. Default 127.0.0.1:5242.
     pub bind: SocketAddr,
-    /// Where operators ask: health, metrics. Default 127.0.0.1:5252.
+    /// Where operators and other proxies ask: health, checks, state, rules. Default 127.0.0.1:5252.
     pub admin_bind: SocketAddr,
-    /// The file with upstreams and routes. Default `gateway.toml`.
+    /// The file with upstreams, policies, identity and routes. Default `gateway.toml`.
     pub rules_file: PathBuf,
+    /// How long a check waits for Redis before the route's `redis_away` holds, in milliseconds. Default 250.
+    pub check_timeout_ms: u64,
+    /// How many gateways share each limit while Redis is away and they count by themselves. Default 1.
+    pub nodes: NonZeroU32,
+    /// How many denials are remembered, about 200 bytes each. Default 16,384; 0 asks Redis each time.
+    pub denials_max: usize,
     /// `[ratelimit_gateway.door]`
     pub door: DoorConfig,
 }
@@ -41,7 +54,21 @@ impl Default for GatewayConfig {
             bind: (Ipv4Addr::LOCALHOST, 5242).into(),
             admin_bind: (Ipv4Addr::LOCALHOST, 5252).into(),
             rules_file: "gateway.toml".into(),
+            check_timeout_ms: 250,
+            nodes: NonZeroU32::MIN,
+            denials_max: 16_384,
             door: DoorConfig::default(),
+        }
+    }
+}
+
+impl GatewayConfig {
+    pub(crate) fn limiter(&self) -> LimiterSettings {
+        LimiterSettings {
+            deadline: Duration::from_millis(self.check_timeout_ms),
+            nodes: self.nodes.get(),
+            denials: self.denials_max,
+            ..LimiterSettings::default()
         }
     }
 }
@@ -61,9 +88,19 @@ impl ServiceConfig for Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        match self.ratelimit_gateway.door.complaint() {
-            Some((key, rule)) => Err(ConfigError::value(format!("ratelimit_gateway.door.{key}"), rule)),
-            None => Ok(()),
+        let own = &self.ratelimit_gateway;
+        if let Some((key, rule)) = own.door.complaint() {
+            return Err(ConfigError::value(format!("ratelimit_gateway.door.{key}"), rule));
         }
+        for (key, holds, rule) in [
+            ("check_timeout_ms", (1..=10_000).contains(&own.check_timeout_ms), "1 to 10,000"),
+            ("denials_max", own.denials_max <= 4_194_304, "0 to 4,194,304"),
+        ] {
+            if !holds {
+                return Err(ConfigError::value(format!("ratelimit_gateway.{key}"), rule));
+            }
+        }
+        let rules = Rules::read(&own.rules_file).map(drop);
+        rules.map_err(|error| ConfigError::value("ratelimit_gateway.rules_file", error.to_string()))
     }
 }

@@ -1,9 +1,14 @@
 //! The one decision: where a request goes and whether it may. The public door, the check API and forward-auth ask here.
 
-use crate::rules::{Route, Rules};
+use crate::fields;
+use crate::identity::Identity;
+use crate::identity::address::{FORWARDED_FOR, Way};
+use crate::rules::{Live, Route, Rules, normalised};
 use domain::ErrorCode;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use http_kit::Problem;
+use http_kit::{Authenticator, Problem};
+use ratelimit::{Demand, LimitError, Limiter};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -46,42 +51,155 @@ pub(crate) struct Refusal {
     pub(crate) answer_fields: HeaderMap,
 }
 
-/// Decides by the rules.
-#[derive(Debug)]
+/// Decides by the rules of the moment.
 pub(crate) struct Gate {
-    rules: Rules,
+    pub(crate) rules: Live,
+    pub(crate) limiter: Limiter,
+    keys: Authenticator,
+    removed: Arc<[HeaderName]>,
 }
 
 impl Gate {
-    pub(crate) fn new(rules: Rules) -> Self {
-        Self { rules }
+    pub(crate) fn new(rules: Live, limiter: Limiter, keys: Authenticator) -> Self {
+        Self { rules, limiter, keys, removed: Arc::new(NOT_THE_CLIENTS) }
     }
 
-    /// The first route that fits. The way of the request is told from here on: nobody before us is trusted.
+    /// Which route, who asks, and whether all of its policies have room; charges them if so. One round trip to Redis, none
+    /// without policies, and none for whoever is known to be denied.
     pub(crate) async fn admit(&self, asked: &Asked<'_>) -> Passage {
+        self.decide(asked, 0).await
+    }
+
+    /// As [`Gate::admit`], asked by so many proxies that are trusted in addition.
+    pub(crate) async fn decide(&self, asked: &Asked<'_>, proxies: usize) -> Passage {
         let correlation = asked.headers.get(CORRELATION).and_then(|value| value.to_str().ok());
         let correlation = telemetry::accept(correlation).as_str().to_owned();
         let mut answer_fields = HeaderMap::new();
-        answer_fields.extend(HeaderValue::from_str(&correlation).ok().map(|value| (CORRELATION, value)));
-        let Some(route) = self.rules.routes.iter().find(|route| route.fits(asked)) else {
-            let problem = Problem::new(ErrorCode::NotFound, "no route");
-            return Passage::Refuse(Refusal { problem, correlation, answer_fields });
+        set(&mut answer_fields, CORRELATION, &correlation);
+        let judged = match self.recognise(asked, proxies) {
+            Ok(known) => self.judge(&known, &mut answer_fields).await.map(|()| known),
+            Err(problem) => Err(problem),
         };
-        let mut request_fields = answer_fields.clone();
-        for (name, text) in [
-            (FORWARDED_FOR, &*asked.peer.to_string()),
-            (FORWARDED_HOST, asked.host),
-            (FORWARDED_PROTO, "http"),
-        ] {
-            request_fields.extend(HeaderValue::from_str(text).ok().map(|value| (name, value)));
+        match judged {
+            Ok(Known { route, identity, way }) => {
+                let mut request_fields = upstream_fields(asked, &identity, &way);
+                set(&mut request_fields, CORRELATION, &correlation);
+                Passage::Forward(Forward {
+                    route,
+                    removed: self.removed.clone(),
+                    request_fields,
+                    answer_fields,
+                })
+            }
+            Err(problem) => Passage::Refuse(Refusal { problem, correlation, answer_fields }),
         }
-        let removed = Arc::new([FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, FORWARDED]);
-        Passage::Forward(Forward { route: route.clone(), removed, request_fields, answer_fields })
+    }
+
+    /// Which route, and who asks. No round trip.
+    fn recognise(&self, asked: &Asked<'_>, proxies: usize) -> Result<Known, Problem> {
+        let rules = self.rules.now();
+        let way = Way::new(asked.headers, asked.peer, rules.identity.trusted_hops + proxies);
+        let route = route_of(&rules, asked)?.clone();
+        let identity = rules.identity.identify(asked.headers, &route.accepts, &self.keys);
+        let identity = identity.map_err(|wrong| match self.keys.failed(Some(way.client)) {
+            None => Problem::new(ErrorCode::Unauthenticated, wrong.0),
+            Some(wait) => {
+                Problem::new(ErrorCode::RateLimited, "too many wrong credentials from this address")
+                    .and_retry_after(wait)
+            }
+        })?;
+        if route.identity_required && identity.user.is_none() {
+            return Err(Problem::new(ErrorCode::Unauthenticated, "this needs an `Authorization: Bearer …`"));
+        }
+        Ok(Known { route, identity, way })
+    }
+
+    async fn judge(&self, known: &Known, answer_fields: &mut HeaderMap) -> Result<(), Problem> {
+        let route = &known.route;
+        if route.policies.is_empty() {
+            return Ok(());
+        }
+        let demand = |policy: &Arc<crate::rules::Policy>| policy.demand(&known.identity, known.way.client);
+        let demands: Vec<Demand> = route.policies.iter().map(demand).collect();
+        let verdict = match self.limiter.check(&demands, route.cost, route.redis_away).await {
+            Ok(verdict) => verdict,
+            Err(LimitError::Away { retry_after }) => return Err(fields::reduced_capacity(retry_after)),
+            Err(error) => return Err(error.into()),
+        };
+        fields::put(answer_fields, &verdict, &demands);
+        if verdict.admitted { Ok(()) } else { Err(fields::quota_exceeded(&verdict, &demands)) }
     }
 }
 
-const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// What is known of a request before it is counted.
+struct Known {
+    route: Arc<Route>,
+    identity: Identity,
+    way: Way,
+}
+
+fn route_of<'a>(rules: &'a Rules, asked: &Asked<'_>) -> Result<&'a Arc<Route>, Problem> {
+    let path = normalised(asked.uri.path());
+    let path = path.map_err(|error| Problem::new(ErrorCode::MalformedRequest, error.to_string()))?;
+    let route = rules.matcher.find(asked.host, &path, asked.method);
+    route.ok_or_else(|| Problem::new(ErrorCode::NotFound, "no route leads from here"))
+}
+
+/// What the upstream is told. Only what trusted proxies said is passed on.
+fn upstream_fields(asked: &Asked<'_>, identity: &Identity, way: &Way) -> HeaderMap {
+    let said = |name: &HeaderName| {
+        let mut values = asked.headers.get_all(name).iter();
+        let value = values.next().filter(|_| way.is_trusted)?.to_str().ok()?;
+        values.next().is_none().then_some(value)
+    };
+    let mut fields = HeaderMap::new();
+    set(&mut fields, FORWARDED_FOR, &way.forwarded_for);
+    let proto = said(&FORWARDED_PROTO).filter(|proto| matches!(*proto, "http" | "https")).unwrap_or("http");
+    set(&mut fields, FORWARDED_PROTO, proto);
+    set(&mut fields, FORWARDED_HOST, said(&FORWARDED_HOST).unwrap_or(asked.host));
+    for (name, text) in identity_fields(identity) {
+        set(&mut fields, name, text);
+    }
+    fields
+}
+
+/// Who asks, in fields.
+pub(crate) fn identity_fields(identity: &Identity) -> impl Iterator<Item = (HeaderName, &str)> {
+    let texts = [
+        (USER, identity.user.as_ref().map(|user| user.as_str())),
+        (PROJECT, identity.project.as_ref().map(|project| project.as_str())),
+        (TIER, identity.tier.as_deref()),
+    ];
+    texts.into_iter().filter_map(|(name, text)| Some((name, text?)))
+}
+
+fn set(fields: &mut HeaderMap, name: HeaderName, text: &str) {
+    fields.extend(HeaderValue::from_str(text).ok().map(|value| (name, value)));
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+pub(crate) const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const USER: HeaderName = HeaderName::from_static("sluice-user");
+pub(crate) const PROJECT: HeaderName = HeaderName::from_static("sluice-project");
+pub(crate) const TIER: HeaderName = HeaderName::from_static("sluice-tier");
+
+/// What an upstream believes because it is ours to say.
+const NOT_THE_CLIENTS: [HeaderName; 10] = [
+    USER,
+    PROJECT,
+    TIER,
+    FORWARDED_FOR,
+    FORWARDED_HOST,
+    FORWARDED_PROTO,
+    HeaderName::from_static("forwarded"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-forwarded-prefix"),
+];

@@ -1,45 +1,90 @@
 #![doc = include_str!("../README.md")]
 
+mod admin;
 mod config;
 mod door;
-#[cfg_attr(not(test), expect(dead_code, reason = "the gate says it from its first limit on"))]
 mod fields;
 mod gate;
+mod identity;
+mod keys;
 mod rules;
 
 pub use config::{Config, GatewayConfig};
 pub use door::DoorConfig;
 
+use crate::admin::Admin;
 use crate::gate::Gate;
-use crate::rules::Rules;
+use crate::rules::Live;
+use actix_web::web::Data;
 use anyhow::Context;
-use http_kit::{Authenticator, Readiness, Server};
+use http_kit::{Authenticator, KeySourceError, Readiness, Server};
+use ratelimit::Limiter;
+use redis_core::{Redis, RedisError, Reply};
 use std::net::TcpListener;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
 
 /// Serves until `stop`: the public door, and behind another address what operators ask.
+///
+/// Redis may be away, at the start too: each route says what passes then.
 ///
 /// # Errors
 /// An address is taken, the rules are wrong, a secret cannot be read, or a server broke down.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let own = config.ratelimit_gateway;
-    let rules = Rules::read(&own.rules_file).context("the rules")?;
-    let gate = Arc::new(Gate::new(rules));
+    let redis = Redis::connect(&config.redis);
+    let for_keys = redis.clone();
+    let auth = Authenticator::new(&config.auth, own.admin_bind)
+        .context("the API keys")?
+        .with_source(move || api_keys(for_keys.clone()));
+    let rules = Live::open(&own.rules_file).context("the rules")?;
+    let limiter = Limiter::new(redis.clone(), own.limiter());
+    let gate = Arc::new(Gate::new(rules, limiter, auth.clone()));
+
     let listener = TcpListener::bind(own.bind).with_context(|| format!("cannot listen on {}", own.bind))?;
-    let auth = Authenticator::new(&config.auth, own.admin_bind).context("the API keys")?;
+    let api = Data::new(Admin::new(gate.clone(), auth.clone()));
+    let for_health = redis.clone();
     let admin = Server::bind("ratelimit-gateway", own.admin_bind, config.http, auth)?
-        .readiness(|| async { Readiness::Ready });
-    // One that breaks down takes the other with it.
-    let both = stop.child_token();
+        // Also without Redis: what passes then is for the rules to say.
+        .readiness(|| async { Readiness::Ready })
+        .health(move || health(for_health.clone()))
+        .openapi(admin::ApiDocument::openapi());
+
+    // One that breaks down takes the others with it.
+    let all = stop.child_token();
     let public = async {
-        let _stop = both.clone().drop_guard();
-        door::serve(listener, gate, own.door, both.clone()).await
+        let _stop = all.clone().drop_guard();
+        door::serve(listener, gate.clone(), own.door, all.clone()).await
     };
     let admin = async {
-        let _stop = both.clone().drop_guard();
-        admin.run(|_| {}, both.clone()).await.context("the admin server")
+        let _stop = all.clone().drop_guard();
+        admin
+            .run(move |services| admin::configure(services, &api), all.clone())
+            .await
+            .context("the admin server")
     };
-    let (public, admin) = tokio::join!(public, admin);
-    public.and(admin)
+    let watch = async {
+        let _stop = all.clone().drop_guard();
+        gate.rules.watch(all.clone()).await.context("the watch over the rules")
+    };
+    let (public, admin, watch) = tokio::join!(public, admin, watch);
+    redis.close().await;
+    public.and(admin).and(watch)
+}
+
+/// The keys that were made at run time, as the JSON of each.
+async fn api_keys(redis: Redis) -> Result<Vec<String>, KeySourceError> {
+    let records = redis.command("HVALS", &keys::api_keys(&redis), Vec::new()).await?.into_array()?;
+    Ok(records.into_iter().map(Reply::into_string).collect::<Result<_, RedisError>>()?)
+}
+
+async fn health(redis: Redis) -> serde_json::Value {
+    let redis = match redis.readiness().await {
+        redis_core::Readiness::Ready { latency } => {
+            serde_json::json!({ "ready": true, "latency_us": u64::try_from(latency.as_micros()).unwrap_or(u64::MAX) })
+        }
+        redis_core::Readiness::NotReady { reason } => serde_json::json!({ "ready": false, "reason": reason }),
+    };
+    serde_json::json!({ "redis": redis })
 }

@@ -1,97 +1,55 @@
-//! What the rules file says, checked: routes, and where they lead.
+//! What the rules file says, checked: routes, where they lead, under which terms.
 
-use crate::gate::Asked;
-use anyhow::{Context, bail};
-use serde::Deserialize;
+mod file;
+mod matcher;
+mod path;
+mod policy;
+mod reload;
+
+pub(crate) use matcher::{HostPattern, Matcher, PathPattern};
+pub(crate) use path::normalised;
+pub(crate) use policy::{Part, Policy};
+pub(crate) use reload::Live;
+
+use crate::identity::{IdentityRules, Kind};
+use domain::PolicyName;
+use http::Method;
+use ratelimit::Away;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The rules file, read and checked.
+/// The rules file, read and checked. Never changed: a reload makes another one.
 #[derive(Debug)]
 pub(crate) struct Rules {
     /// In the order of the file.
     pub(crate) routes: Vec<Arc<Route>>,
+    pub(crate) matcher: Matcher,
+    pub(crate) policies: BTreeMap<PolicyName, Arc<Policy>>,
+    pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
+    pub(crate) identity: IdentityRules,
+}
+
+/// Why rules cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{}: {reason}", file.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
+pub(crate) struct RulesError {
+    pub(crate) file: PathBuf,
+    pub(crate) line: Option<usize>,
+    pub(crate) reason: String,
 }
 
 impl Rules {
-    /// Reads the file. A mistake names the line, or the route.
-    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        Self::parse(&text).with_context(|| path.display().to_string())
-    }
-
-    fn parse(text: &str) -> anyhow::Result<Self> {
-        let file: File = toml::from_str(text)?;
-        let upstream = |(name, entry): (String, UpstreamEntry)| {
-            let targets = entry.targets.iter().map(|target| target_of(target)).collect::<Result<_, _>>();
-            let targets = targets.with_context(|| format!("upstream {name}"))?;
-            Ok((name.clone(), Arc::new(Upstream { name, targets })))
-        };
-        let upstreams =
-            file.upstreams.into_iter().map(upstream).collect::<anyhow::Result<BTreeMap<_, _>>>()?;
-        let route = |RouteEntry { name, path, methods, hosts, upstream, timeouts }| {
-            let Some(upstream) = upstreams.get(&upstream).cloned() else {
-                bail!("route {name}: there is no upstream {upstream}");
-            };
-            Ok(Arc::new(Route { name, path, methods, hosts, upstream, timeouts: timeouts.into() }))
-        };
-        Ok(Self { routes: file.routes.into_iter().map(route).collect::<anyhow::Result<_>>()? })
-    }
-}
-
-fn target_of(text: &str) -> anyhow::Result<Target> {
-    let authority = text.strip_prefix("http://").with_context(|| format!("{text}: http://host:port"))?;
-    let (host, port) = authority.rsplit_once(':').with_context(|| format!("{text}: a port is missing"))?;
-    Ok(Target { host: host.to_owned(), port: port.parse().with_context(|| text.to_owned())? })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    upstreams: BTreeMap<String, UpstreamEntry>,
-    routes: Vec<RouteEntry>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UpstreamEntry {
-    targets: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RouteEntry {
-    name: String,
-    path: String,
-    #[serde(default)]
-    methods: Vec<String>,
-    #[serde(default)]
-    hosts: Vec<String>,
-    upstream: String,
-    #[serde(default)]
-    timeouts: TimeoutsEntry,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct TimeoutsEntry {
-    connect_ms: u64,
-    head_ms: u64,
-    idle_ms: u64,
-}
-
-impl Default for TimeoutsEntry {
-    fn default() -> Self {
-        Self { connect_ms: 3_000, head_ms: 60_000, idle_ms: 60_000 }
-    }
-}
-
-impl From<TimeoutsEntry> for Timeouts {
-    fn from(TimeoutsEntry { connect_ms, head_ms, idle_ms }: TimeoutsEntry) -> Self {
-        let ms = Duration::from_millis;
-        Self { connect: ms(connect_ms), head: ms(head_ms), idle: ms(idle_ms) }
+    /// Reads the file, and those that it names; `${NAME}` in targets comes from the process's environment.
+    ///
+    /// # Errors
+    /// [`RulesError`] with the line.
+    pub(crate) fn read(path: &Path) -> Result<Self, RulesError> {
+        let wrong = |line, reason| RulesError { file: path.to_owned(), line, reason };
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(None, error.to_string()))?;
+        Self::parse(&text, path.parent(), &|name| std::env::var(name).ok())
+            .map_err(|(line, reason)| wrong(line, reason))
     }
 }
 
@@ -100,13 +58,22 @@ impl From<TimeoutsEntry> for Timeouts {
 pub(crate) struct Route {
     /// Its name in the file, in logs and in metrics.
     pub(crate) name: String,
-    /// Whatever begins with it, at the end of a segment.
-    pub(crate) path: String,
     /// Any if empty.
-    pub(crate) methods: Vec<String>,
-    /// As in `Host`; any if empty.
-    pub(crate) hosts: Vec<String>,
+    pub(crate) hosts: Vec<HostPattern>,
+    pub(crate) path: PathPattern,
+    /// Any if empty.
+    pub(crate) methods: Vec<Method>,
     pub(crate) upstream: Arc<Upstream>,
+    /// All of them have to have room.
+    pub(crate) policies: Vec<Arc<Policy>>,
+    /// Units that a request takes from each.
+    pub(crate) cost: u32,
+    /// What holds while Redis is away.
+    pub(crate) redis_away: Away,
+    /// How a request may say who it is. Others are not looked at, and reach the upstream as they came.
+    pub(crate) accepts: Vec<Kind>,
+    /// A request that does not say who it is gets 401.
+    pub(crate) identity_required: bool,
     pub(crate) timeouts: Timeouts,
 }
 
@@ -135,19 +102,4 @@ pub(crate) struct Timeouts {
     pub(crate) head: Duration,
     /// Between two pieces of a body or of a tunnel, in either direction.
     pub(crate) idle: Duration,
-}
-
-impl Route {
-    /// Whether a request is one of this route's.
-    pub(crate) fn fits(&self, asked: &Asked<'_>) -> bool {
-        let fits = |wanted: &[String], given: &str| {
-            wanted.is_empty() || wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(given))
-        };
-        let below = asked.uri.path().strip_prefix(self.path.trim_end_matches('/'));
-        let is_below = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let is_asterisk = asked.uri.path() == "*" && self.path == "/";
-        (is_below || is_asterisk)
-            && fits(&self.methods, asked.method.as_str())
-            && fits(&self.hosts, asked.host)
-    }
 }

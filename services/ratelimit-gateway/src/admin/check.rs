@@ -1,0 +1,176 @@
+//! `/v1/ratelimit/check`: the gate's judgement for whoever is no proxy.
+
+use super::{Admin, demand, require};
+use crate::fields;
+use crate::identity::Identity;
+use actix_web::HttpResponse;
+use actix_web::http::header::HeaderMap;
+use actix_web::web::Data;
+use domain::{PolicyName, ProjectId, UserId};
+use http_kit::{Access, Correlation, Json, Problem};
+use ratelimit::{Away, Demand, LimitError, Standing, Verdict};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use utoipa::ToSchema;
+
+/// Whom to count, and by what.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Check {
+    /// One policy; or `route`.
+    policy: Option<PolicyName>,
+    /// All policies of a route, with its cost and its word for when Redis is away; or `policy`.
+    route: Option<String>,
+    user: Option<UserId>,
+    project: Option<ProjectId>,
+    /// Picks the policy's windows.
+    tier: Option<String>,
+    #[schema(value_type = Option<String>, example = "192.0.2.7")]
+    ip: Option<IpAddr>,
+    /// Units; 0 only looks. The route's, or 1, when absent.
+    cost: Option<u32>,
+    /// List every limit, and where it stands.
+    #[serde(default)]
+    explain: bool,
+}
+
+/// It may pass, and was counted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Checked {
+    allowed: bool,
+    /// `exact`, `careful`, `local` or `open`.
+    mode: &'static str,
+    /// Only when `explain` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Vec<Explained>>,
+}
+
+/// One window of one policy.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Explained {
+    policy: String,
+    /// Whose count: `user:42`, `project:acme+user:42`.
+    scope: String,
+    window_ms: u64,
+    limit: u32,
+    used: u32,
+    remaining: u32,
+    /// Until it would admit this cost; 0 when it does.
+    next_admission_ms: u64,
+    /// Until more room comes; 0 when it is empty.
+    room_in_ms: u64,
+    denies: bool,
+    dry_run: bool,
+}
+
+/// `POST /v1/ratelimit/check`: 200 and counted, or 429 and not. One round trip, none when known to be denied.
+#[utoipa::path(
+    post, path = "/v1/ratelimit/check", tag = "limits", operation_id = "ratelimit_check",
+    summary = "May this pass? Counts it if so; needs `gateway:admin`",
+    request_body = Check,
+    responses((
+        status = 200, description = "It may", body = Checked,
+        headers(("RateLimit" = String), ("RateLimit-Policy" = String), ("Sluice-RateLimit-Mode" = String)),
+    )),
+)]
+pub(crate) async fn check(
+    access: Access,
+    Correlation(correlation): Correlation,
+    body: Json<Check>,
+    admin: Data<Admin>,
+) -> Result<HttpResponse, Problem> {
+    require(&access)?;
+    let body = body.into_inner();
+    let (demands, cost, away) = asked(&admin, &body)?;
+    let limiter = &admin.gate.limiter;
+    let verdict = match limiter.check(&demands, cost, away).await {
+        Err(LimitError::Away { retry_after }) => return Err(fields::reduced_capacity(retry_after)),
+        verdict => verdict?,
+    };
+    // A denial that this process remembered knows nothing of the policies that have room.
+    let explained = match &verdict {
+        Verdict { local: true, mode, .. } if body.explain && *mode == ratelimit::Mode::Exact => {
+            Some(explain(&limiter.peek(&demands, cost).await?.standings, &demands))
+        }
+        _ => body.explain.then(|| explain(&verdict.standings, &demands)),
+    };
+    let mut headers = http::HeaderMap::new();
+    fields::put(&mut headers, &verdict, &demands);
+    let mut answer = if verdict.admitted {
+        HttpResponse::Ok().json(Checked { allowed: true, mode: verdict.mode.as_str(), limits: explained })
+    } else {
+        let mut problem = fields::quota_exceeded(&verdict, &demands);
+        if let Some(limits) = explained {
+            problem = problem.and_member("limits", serde_json::json!(limits));
+        }
+        refused(&problem, "/v1/ratelimit/check", correlation.as_str())
+    };
+    copy(&headers, answer.headers_mut());
+    Ok(answer)
+}
+
+fn asked(admin: &Admin, body: &Check) -> Result<(Vec<Demand>, u32, Away), Problem> {
+    let rules = admin.gate.rules.now();
+    let (policies, cost, away) = match (&body.policy, &body.route) {
+        (Some(name), None) => {
+            let policy = rules
+                .policies
+                .get(name)
+                .ok_or_else(|| Problem::field("/policy", "there is no such policy"))?;
+            (vec![policy.clone()], 1, Away::Open)
+        }
+        (None, Some(name)) => {
+            let route = rules.routes.iter().find(|route| route.name == *name);
+            let route = route.ok_or_else(|| Problem::field("/route", "there is no such route"))?;
+            (route.policies.clone(), route.cost, route.redis_away)
+        }
+        _ => return Err(Problem::field("/policy", "a policy or a route")),
+    };
+    let identity =
+        Identity { user: body.user.clone(), project: body.project.clone(), tier: body.tier.clone() };
+    let demands =
+        policies.iter().map(|policy| demand(policy, &identity, body.ip)).collect::<Result<_, _>>()?;
+    Ok((demands, body.cost.unwrap_or(cost), away))
+}
+
+/// Every window, in words.
+pub(super) fn explain(standings: &[Standing], demands: &[Demand]) -> Vec<Explained> {
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let one = |standing: &Standing| {
+        let demand = &demands[standing.demand];
+        Explained {
+            policy: demand.policy.to_string(),
+            scope: demand.scope.to_string(),
+            window_ms: millis(demand.limits.windows()[standing.window].length),
+            limit: standing.limit,
+            used: standing.used,
+            remaining: standing.remaining(),
+            next_admission_ms: millis(standing.wait),
+            room_in_ms: millis(standing.room_in),
+            denies: standing.denies,
+            dry_run: demand.dry_run,
+        }
+    };
+    standings.iter().map(one).collect()
+}
+
+/// A problem that carries further fields, which the edge would not know.
+pub(super) fn refused(problem: &Problem, path: &str, correlation: &str) -> HttpResponse {
+    let mut answer = HttpResponse::build(problem.status());
+    for field in problem.fields() {
+        answer.insert_header(field);
+    }
+    answer.body(problem.render(path, correlation))
+}
+
+/// The gate speaks `http` 1, actix `http` 0.2.
+pub(super) fn copy(from: &http::HeaderMap, to: &mut HeaderMap) {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+    for (name, value) in from {
+        let name = HeaderName::try_from(name.as_str());
+        let value = HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            to.append(name, value);
+        }
+    }
+}

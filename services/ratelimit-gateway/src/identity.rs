@@ -1,0 +1,128 @@
+//! Who asks: by what the request shows, and from where.
+
+pub(crate) mod address;
+mod api_key;
+mod jwt;
+
+use self::api_key::{ApiKeyEntry, ApiKeyRules};
+use self::jwt::{JwtEntry, JwtRules};
+use domain::{ProjectId, UserId};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http_kit::Authenticator;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// What is known of whoever asks. Nothing, for most.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) user: Option<UserId>,
+    pub(crate) project: Option<ProjectId>,
+    pub(crate) tier: Option<String>,
+}
+
+/// A way to say who one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// `Authorization: Bearer sk_…`, a Sluice key: user `key:<id>`.
+    ApiKey,
+    /// `Authorization: Bearer <token>`, signed by a key of the JWKS file.
+    Jwt,
+}
+
+/// An identity that was shown and is not one: never taken for none. Says why in the client's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wrong(pub(crate) &'static str);
+
+/// `[identity]` of the rules file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IdentityEntry {
+    #[serde(default)]
+    trusted_hops: usize,
+    api_key: Option<ApiKeyEntry>,
+    jwt: Option<JwtEntry>,
+}
+
+/// How to find out who asks.
+#[derive(Debug, Default)]
+pub(crate) struct IdentityRules {
+    /// Proxies before us, each of which adds the address that it sees to `X-Forwarded-For`.
+    pub(crate) trusted_hops: usize,
+    pub(crate) api_key: Option<ApiKeyRules>,
+    pub(crate) jwt: Option<JwtRules>,
+}
+
+impl IdentityEntry {
+    /// # Errors
+    /// What is wrong.
+    pub(crate) fn checked(self, folder: Option<&Path>) -> Result<IdentityRules, String> {
+        if self.trusted_hops > MOST_HOPS {
+            return Err(format!("trusted_hops: 0 to {MOST_HOPS}"));
+        }
+        Ok(IdentityRules {
+            trusted_hops: self.trusted_hops,
+            api_key: self.api_key.map(ApiKeyEntry::checked).transpose()?,
+            jwt: self.jwt.map(|entry| entry.checked(folder)).transpose()?,
+        })
+    }
+}
+
+impl IdentityRules {
+    /// Every way that is set up.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        let ways = [(Kind::ApiKey, self.api_key.is_some()), (Kind::Jwt, self.jwt.is_some())];
+        ways.into_iter().filter(|(_, is_set)| *is_set).map(|(kind, _)| kind).collect()
+    }
+
+    /// The files that it was read from, besides the rules file.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.jwt.iter().map(JwtRules::file)
+    }
+
+    /// Who a request says it is, by the ways that its route accepts. Without any of them it is nobody.
+    ///
+    /// # Errors
+    /// [`Wrong`]: it says so, and it is not true.
+    pub(crate) fn identify(
+        &self,
+        headers: &HeaderMap,
+        accepts: &[Kind],
+        keys: &Authenticator,
+    ) -> Result<Identity, Wrong> {
+        let mut fields = headers.get_all(AUTHORIZATION).iter();
+        let Some(field) = fields.next().filter(|_| !accepts.is_empty()) else {
+            return Ok(Identity::default());
+        };
+        if fields.next().is_some() {
+            return Err(Wrong("there is more than one Authorization field"));
+        }
+        // Another scheme is between the client and the upstream.
+        let Some(token) = bearer(field.as_bytes()) else { return Ok(Identity::default()) };
+        let token = std::str::from_utf8(token).map_err(|_| Wrong("the bearer token is not text"))?;
+        match (&self.api_key, &self.jwt) {
+            (Some(rules), _) if accepts.contains(&Kind::ApiKey) && token.starts_with("sk_") => {
+                rules.identify(token, keys)
+            }
+            (_, Some(rules)) if accepts.contains(&Kind::Jwt) => rules.identify(token),
+            _ => Err(Wrong("the bearer token is of a kind that is not accepted here")),
+        }
+    }
+}
+
+/// The credentials of `Bearer <credentials>`; the scheme in any case (RFC 9110, section 11.1).
+fn bearer(field: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = field.split_at_checked(BEARER.len())?;
+    let rest = token.strip_prefix(b" ").or(token.is_empty().then_some(token))?;
+    scheme.eq_ignore_ascii_case(BEARER).then(|| rest.trim_ascii())
+}
+
+/// A tier, as it stands in a header: 1 to 64 of letters, digits, `_`, `-`, `.`.
+fn is_tier(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
+const BEARER: &[u8] = b"bearer";
+const MOST_HOPS: usize = 16;

@@ -1,0 +1,232 @@
+//! JSON Web Tokens, signed by a key of a JWKS file.
+//!
+//! The key says which algorithm it is for, never the token: so a public RSA key is not taken for an HMAC secret, and `none`
+//! is not a thing (RFC 8725, 3.1).
+
+use super::api_key::USER_PREFIX;
+use super::{Identity, Wrong, is_tier};
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// `[identity.jwt]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JwtEntry {
+    /// Keys, RFC 7517; read again when it changes. Relative to the rules file.
+    jwks_file: PathBuf,
+    /// Who must have made a token; anybody if absent.
+    issuer: Option<String>,
+    /// Of these a token must be for one. Without any, tokens that are for somebody are refused.
+    #[serde(default)]
+    audience: Vec<String>,
+    /// How far clocks may be apart.
+    #[serde(default = "five")]
+    leeway_s: u64,
+    #[serde(default = "sub")]
+    user_claim: String,
+    project_claim: Option<String>,
+    tier_claim: Option<String>,
+}
+
+fn five() -> u64 {
+    5
+}
+
+fn sub() -> String {
+    "sub".to_owned()
+}
+
+/// Keys, and what a token has to say.
+pub(crate) struct JwtRules {
+    file: PathBuf,
+    keys: Vec<Key>,
+    validation: Validation,
+    user_claim: String,
+    project_claim: Option<String>,
+    tier_claim: Option<String>,
+}
+
+struct Key {
+    id: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+impl JwtEntry {
+    pub(super) fn checked(self, folder: Option<&Path>) -> Result<JwtRules, String> {
+        let file = folder.map_or_else(|| self.jwks_file.clone(), |folder| folder.join(&self.jwks_file));
+        let keys = read(&file).map_err(|reason| format!("{}: {reason}", file.display()))?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = self.leeway_s;
+        validation.validate_nbf = true;
+        if let Some(issuer) = &self.issuer {
+            validation.set_issuer(&[issuer]);
+            validation.required_spec_claims.insert("iss".to_owned());
+        }
+        if !self.audience.is_empty() {
+            validation.set_audience(&self.audience);
+            validation.required_spec_claims.insert("aud".to_owned());
+        }
+        Ok(JwtRules {
+            file,
+            keys,
+            validation,
+            user_claim: self.user_claim,
+            project_claim: self.project_claim,
+            tier_claim: self.tier_claim,
+        })
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<Key>, String> {
+    #[derive(Deserialize)]
+    struct Set {
+        keys: Vec<Value>,
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let set: Set = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let mut keys: Vec<Key> = Vec::new();
+    for (place, value) in set.keys.into_iter().enumerate() {
+        let named = |reason: &str| format!("key {place}: {reason}");
+        // Its text may hold a secret, so the library's message is not repeated.
+        let jwk: Jwk = serde_json::from_value(value).map_err(|_| named("not a JWK"))?;
+        if jwk.common.public_key_use == Some(PublicKeyUse::Encryption) {
+            continue;
+        }
+        let algorithm = algorithm_of(&jwk).map_err(|reason| named(reason))?;
+        let key = DecodingKey::from_jwk(&jwk).map_err(|_| named("its parameters are not readable"))?;
+        if keys.iter().any(|other| other.id == jwk.common.key_id) {
+            return Err(named("its kid is another's too"));
+        }
+        keys.push(Key { id: jwk.common.key_id, algorithm, key });
+    }
+    match keys.len() {
+        0 => Err("no key that signs".to_owned()),
+        1 => Ok(keys),
+        _ if keys.iter().any(|key| key.id.is_none()) => Err("of several keys each needs a kid".to_owned()),
+        _ => Ok(keys),
+    }
+}
+
+/// The one algorithm that a key is for.
+fn algorithm_of(jwk: &Jwk) -> Result<Algorithm, &'static str> {
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::OctetKey(secret) => {
+            // RFC 7518, 3.2: at least as long as the hash. Base64 has four letters for three bytes.
+            if secret.value.trim_end_matches('=').len() < 43 {
+                return Err("a secret has at least 32 bytes");
+            }
+            Algorithm::HS256
+        }
+        AlgorithmParameters::RSA(key) => {
+            if key.n.trim_end_matches('=').len() < 342 {
+                return Err("an RSA key has at least 2048 bits");
+            }
+            Algorithm::RS256
+        }
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => Algorithm::ES256,
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
+        _ => return Err(UNSUPPORTED),
+    };
+    let named = match jwk.common.key_algorithm {
+        None => return Ok(algorithm),
+        Some(KeyAlgorithm::HS256) => Algorithm::HS256,
+        Some(KeyAlgorithm::RS256) => Algorithm::RS256,
+        Some(KeyAlgorithm::ES256) => Algorithm::ES256,
+        Some(KeyAlgorithm::EdDSA) => Algorithm::EdDSA,
+        Some(_) => return Err(UNSUPPORTED),
+    };
+    if named == algorithm { Ok(algorithm) } else { Err(UNSUPPORTED) }
+}
+
+impl JwtRules {
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// For people: which keys there are, not what they are.
+    pub(crate) fn key_ids(&self) -> Vec<String> {
+        self.keys
+            .iter()
+            .map(|key| format!("{} ({:?})", key.id.as_deref().unwrap_or("-"), key.algorithm))
+            .collect()
+    }
+
+    pub(super) fn identify(&self, token: &str) -> Result<Identity, Wrong> {
+        let header = jsonwebtoken::decode_header(token)
+            .map_err(|_| Wrong("the token is not a JWT that can be checked"))?;
+        if header.crit.is_some() {
+            // RFC 7515, 4.1.11: what is critical and not understood makes a token invalid.
+            return Err(Wrong("the token needs extensions that are not known"));
+        }
+        let key = match (&header.kid, &self.keys[..]) {
+            (None, [only]) => Some(only),
+            (None, _) => None,
+            (Some(id), keys) => keys.iter().find(|key| key.id.as_ref() == Some(id)),
+        };
+        let key = key.ok_or(Wrong("the token is signed by a key that is not known"))?;
+        if header.alg != key.algorithm {
+            return Err(Wrong("the token's algorithm is not its key's"));
+        }
+        let validation = Validation { algorithms: vec![key.algorithm], ..self.validation.clone() };
+        let token = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, &validation);
+        self.of_claims(&token.map_err(|error| wrong(error.kind()))?.claims)
+    }
+
+    fn of_claims(&self, claims: &Map<String, Value>) -> Result<Identity, Wrong> {
+        let user = text(claims, &self.user_claim).ok_or(Wrong("the token does not say who its user is"))?;
+        if user.starts_with(USER_PREFIX) {
+            return Err(Wrong("the token's user has a name that only API keys have"));
+        }
+        let optional = |claim: &Option<String>| claim.as_ref().and_then(|claim| text(claims, claim));
+        let project = optional(&self.project_claim).map(String::try_into).transpose();
+        let tier = optional(&self.tier_claim);
+        if tier.as_deref().is_some_and(|tier| !is_tier(tier)) {
+            return Err(Wrong("the token's tier is not 1 to 64 of letters, digits, `_`, `-`, `.`"));
+        }
+        Ok(Identity {
+            user: Some(user.try_into().map_err(|_| {
+                Wrong("the token's user is not 1 to 128 of letters, digits, `_`, `-`, `.`, `@`, `:`")
+            })?),
+            project: project
+                .map_err(|_| Wrong("the token's project is not 1 to 64 of letters, digits, `_`, `-`, `.`"))?,
+            tier,
+        })
+    }
+}
+
+/// A claim that is a text, or a number as which many number their users.
+fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
+    match claims.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn wrong(kind: &ErrorKind) -> Wrong {
+    Wrong(match kind {
+        ErrorKind::ExpiredSignature => "the token has expired",
+        ErrorKind::ImmatureSignature => "the token is not valid yet",
+        ErrorKind::InvalidIssuer => "the token is from another issuer",
+        ErrorKind::InvalidAudience => "the token is for another audience",
+        ErrorKind::MissingRequiredClaim(_) => "the token lacks exp, iss or aud",
+        _ => "the token's signature does not hold",
+    })
+}
+
+impl fmt::Debug for JwtRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtRules")
+            .field("file", &self.file)
+            .field("keys", &self.key_ids())
+            .finish_non_exhaustive()
+    }
+}
+
+const UNSUPPORTED: &str = "it is for none of HS256, RS256, ES256, EdDSA";
