@@ -64,13 +64,20 @@ pub(crate) fn reduced_capacity(retry_after: Duration) -> Problem {
         .and_retry_after(retry_after)
 }
 
-/// The policy's, with the window's length behind it where there are several; no policy has a `:` in its name.
-pub(crate) fn name(demand: &Demand, window: &Window) -> String {
+/// The policy's, with the window's length behind it where there are several; no policy has a `/` in its name.
+fn name(demand: &Demand, window: &Window) -> String {
     match demand.limits.windows() {
         [_] => demand.policy.to_string(),
-        _ if window.length.subsec_nanos() == 0 => format!("{}:{}s", demand.policy, window.length.as_secs()),
-        _ => format!("{}:{}ms", demand.policy, window.length.as_millis()),
+        _ => format!("{}/{}", demand.policy, short(window.length)),
     }
+}
+
+/// As a person writes it: `1500ms`, `10s`, `5m`, `1h`, `7d`.
+fn short(length: Duration) -> String {
+    let millis = length.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+    let whole = units.into_iter().find(|(_, unit)| millis.is_multiple_of(*unit));
+    whole.map_or_else(|| format!("{millis}ms"), |(name, unit)| format!("{}{name}", millis / unit))
 }
 
 /// Rounded up.
@@ -121,9 +128,9 @@ mod tests {
         put(&mut fields, &verdict, &demands);
         assert_eq!(
             fields["ratelimit-policy"],
-            r#""a:700ms";q=5;w=1;sluice-window-ms=700, "a:3600s";q=100;w=3600, "b";q=9;w=1"#
+            r#""a/700ms";q=5;w=1;sluice-window-ms=700, "a/1h";q=100;w=3600, "b";q=9;w=1"#
         );
-        assert_eq!(fields["ratelimit"], r#""a:700ms";r=4;t=1, "a:3600s";r=60;t=1241, "b";r=9"#);
+        assert_eq!(fields["ratelimit"], r#""a/700ms";r=4;t=1, "a/1h";r=60;t=1241, "b";r=9"#);
         assert_eq!(fields["sluice-ratelimit-mode"], "exact");
     }
 
@@ -138,12 +145,12 @@ mod tests {
         let verdict = Verdict { admitted: false, mode: Mode::Exact, local: false, standings };
         let mut fields = HeaderMap::new();
         put(&mut fields, &verdict, &demands);
-        assert_eq!(fields["ratelimit"], r#""a:700ms";r=0;t=1, "a:3600s";r=1"#, "and nothing of a dry run");
+        assert_eq!(fields["ratelimit"], r#""a/700ms";r=0;t=1, "a/1h";r=1"#, "and nothing of a dry run");
 
         let problem = quota_exceeded(&verdict, &demands);
         let page: serde_json::Value = serde_json::from_slice(&problem.render("/", "c")).unwrap();
         assert_eq!(page["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
-        assert_eq!(page["violated-policies"], json!(["a:700ms"]));
+        assert_eq!(page["violated-policies"], json!(["a/700ms"]));
         assert!(problem.fields().contains(&("retry-after", "1".to_owned())));
     }
 }

@@ -98,7 +98,7 @@ fn read(file: &Path) -> Result<Vec<Key>, String> {
         if jwk.common.public_key_use == Some(PublicKeyUse::Encryption) {
             continue;
         }
-        let algorithm = algorithm_of(&jwk).map_err(|reason| named(reason))?;
+        let algorithm = algorithm_of(&jwk).map_err(named)?;
         let key = DecodingKey::from_jwk(&jwk).map_err(|_| named("its parameters are not readable"))?;
         if keys.iter().any(|other| other.id == jwk.common.key_id) {
             return Err(named("its kid is another's too"));

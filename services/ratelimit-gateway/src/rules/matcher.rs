@@ -114,7 +114,8 @@ impl PathPattern {
         let read = |segment: &str| match segment.strip_prefix('{').map(|rest| rest.strip_suffix('}')) {
             Some(Some(name)) if !name.is_empty() && !name.contains(['{', '}']) => Ok(None),
             None if !segment.contains(['{', '}', '*', '?']) => {
-                let clean = normalised(segment).map_err(|error| error.to_string())?;
+                let clean =
+                    normalised(&format!("/{segment}")).map_err(|error| error.to_string())?.into_owned();
                 Ok(Some(clean.trim_start_matches('/').to_owned()))
             }
             _ => Err(format!("`{segment}` is neither a word nor a `{{placeholder}}`")),

@@ -109,6 +109,16 @@ impl Wire {
         self.until("\r\n\r\n").await
     }
 
+    /// A head, or none when the connection ends before.
+    pub(crate) async fn next_head(&mut self) -> Option<String> {
+        while !self.read.windows(4).any(|part| part == b"\r\n\r\n") {
+            if !self.more().await {
+                return None;
+            }
+        }
+        Some(self.head().await)
+    }
+
     /// What comes up to this text, and the text.
     pub(crate) async fn until(&mut self, end: &str) -> String {
         loop {

@@ -1,6 +1,7 @@
 //! ratelimit-gateway: the real binary, with real upstreams and clients that speak in bytes.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
+mod admin;
 mod door_bodies;
 mod door_bounds;
 mod door_hops;
@@ -10,3 +11,8 @@ mod door_streaming;
 mod door_support;
 mod door_timeouts;
 mod door_upgrade;
+mod identity;
+mod limits;
+mod reload;
+mod routes;
+mod support;
