@@ -4,25 +4,21 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use secrecy::SecretString;
-use sluice::demo;
 use testkit::{Client, until};
 
+use crate::stack::{Addresses, Stack};
+
 const READY_WITHIN: Duration = Duration::from_secs(120);
+/// Each service with the port that tells its health.
+const SERVICES: [(&str, u16); 4] =
+    [("cache-api", 5241), ("ratelimit-gateway", 5252), ("queue-worker", 5243), ("progress-sse", 5244)];
+const PORTS: [&str; 4] =
+    ["SLUICE_CACHE_API_PORT", "SLUICE_GATEWAY_PORT", "SLUICE_GATEWAY_ADMIN_PORT", "SLUICE_PROGRESS_SSE_PORT"];
 
 pub(crate) struct Compose {
     project: String,
     /// `docker compose`, or `docker-compose` where there is no plugin.
     program: Vec<String>,
-}
-
-/// Where the services of a running stack are.
-pub(crate) struct Stack {
-    pub(crate) cache: Client,
-    pub(crate) progress: Client,
-    /// One client for each worker.
-    pub(crate) queues: Vec<Client>,
-    pub(crate) demo: demo::Stack,
 }
 
 impl Compose {
@@ -38,8 +34,11 @@ impl Compose {
         compose
     }
 
-    pub(crate) fn up(&self, workers: usize) {
-        self.run(&["up", "-d", "--scale", &format!("queue-worker={workers}")]);
+    /// Starts two of each service, of the gateway too.
+    pub(crate) fn up(&self) {
+        let scales = SERVICES.map(|(service, _)| format!("--scale={service}=2"));
+        let scales = scales.iter().map(String::as_str);
+        self.run(&["up", "-d"].into_iter().chain(scales).collect::<Vec<_>>());
     }
 
     /// Stops all, and removes containers, networks and volumes.
@@ -47,32 +46,35 @@ impl Compose {
         self.run(&["down", "--volumes", "--remove-orphans"]);
     }
 
-    /// Waits until every service says that it is ready.
-    pub(crate) async fn ready(&self, workers: usize) -> Stack {
+    /// Waits until every replica says that it is ready.
+    pub(crate) async fn ready(&self) -> Stack {
         let key = self.run(&["run", "--rm", "init", "show-key"]);
         // Compose may say more before it; the key is the last word.
-        let key = key.split_whitespace().last().unwrap().to_owned();
-        let url = |service: &str, port, index| format!("http://{}", self.port(service, port, index));
-        let queues: Vec<_> = (1..=workers).map(|index| url("queue-worker", 5243, index)).collect();
-        let (cache, progress) = (url("cache-api", 5241, 1), url("progress-sse", 5244, 1));
-        for url in queues.iter().chain([&cache, &progress]) {
-            let client = Client::new(url);
-            let ready =
-                async || client.get("/health/ready").send().await.is_ok_and(|it| it.status().is_success());
-            until(ready, READY_WITHIN).await;
+        let key = key.split_whitespace().last().unwrap();
+        for (service, port) in SERVICES {
+            for url in self.urls(service, port) {
+                let client = Client::new(&url);
+                let ready = async || {
+                    client.get("/health/ready").send().await.is_ok_and(|it| it.status().is_success())
+                };
+                until(ready, READY_WITHIN).await;
+            }
         }
-        Stack {
-            cache: Client::new(&cache).with_key(&key),
-            progress: Client::new(&progress).with_key(&key),
-            queues: queues.iter().map(|url| Client::new(url).with_key(&key)).collect(),
-            demo: demo::Stack { cache, queue: queues[0].clone(), progress, key: SecretString::from(key) },
-        }
+        let addresses = Addresses {
+            gateways: self.urls("ratelimit-gateway", 5242),
+            caches: self.urls("cache-api", 5241),
+            queues: self.urls("queue-worker", 5243),
+            progress: self.urls("progress-sse", 5244),
+        };
+        Stack::at(&addresses, key)
     }
 
     /// Runs a compose command, which has to succeed, and returns what it printed.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(&self.program[0]);
         command.args(&self.program[1..]).args(["-p", &self.project]).args(arguments).current_dir(root());
+        // Two of a service cannot have one port: any free ones.
+        command.envs(PORTS.map(|name| (name, "")));
         succeeded(&format!("compose {}", arguments.join(" ")), command.output().unwrap())
     }
 
@@ -97,8 +99,12 @@ impl Compose {
         left
     }
 
-    fn port(&self, service: &str, port: u16, index: usize) -> String {
-        self.run(&["port", &format!("--index={index}"), service, &port.to_string()]).trim().to_owned()
+    fn urls(&self, service: &str, port: u16) -> Vec<String> {
+        let url = |index: usize| {
+            let address = self.run(&["port", &format!("--index={index}"), service, &port.to_string()]);
+            format!("http://{}", address.trim())
+        };
+        (1..=2).map(url).collect()
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) fn every_container_has_no_right_that_it_does_not_need(compose: &Compo
     for (service, user, added) in [
         ("redis", "999:1000", json!(null)),
         ("cache-api", "5241:5241", json!(null)),
+        ("ratelimit-gateway", "5242:5242", json!(null)),
         ("queue-worker", "5243:5243", json!(null)),
         ("progress-sse", "5244:5244", json!(null)),
         ("init", "0:0", json!(["CHOWN", "DAC_OVERRIDE", "FOWNER"])),

@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use sluice::demo::{self, Input, Workers};
 use testkit::until;
 
-use crate::compose::{Compose, Stack, docker};
+use crate::compose::{Compose, docker};
+use crate::stack::Stack;
 
 /// Served by every worker of the stack.
 const QUEUE: &str = "exports";

@@ -5,10 +5,11 @@
 use crate::tree::Tree;
 
 /// The services with the user of each: the one that `sluice init` gives its secrets to.
-const USERS: [(&str, &str); 5] = [
+const USERS: [(&str, &str); 6] = [
     ("init", "0:0"),
     ("redis", "999:1000"),
     ("cache-api", "5241:5241"),
+    ("ratelimit-gateway", "5242:5242"),
     ("queue-worker", "5243:5243"),
     ("progress-sse", "5244:5244"),
 ];
@@ -226,7 +227,7 @@ mod tests {
             ("redis: { condition: service_healthy }", "redis: { condition: service_started }"),
             ("      - --aclfile\n", ""),
             ("backend: { internal: true }", "backend: {}"),
-            ("127.0.0.1:5241:5241", "5241:5241"),
+            ("127.0.0.1:${SLUICE_CACHE_API_PORT-5241}:5241", "5241:5241"),
             ("    networks: [backend]", "    networks: [backend]\n    ports: [\"127.0.0.1:5240:5240\"]"),
             ("healthcheck: { test: [CMD, progress-sse", "x: { test: [CMD, progress-sse"),
             ("  stop_grace_period: 35s", ""),

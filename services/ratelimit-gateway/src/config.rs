@@ -1,11 +1,12 @@
 //! What can be set, with defaults and units.
 
 use crate::door::DoorConfig;
-use crate::rules::Rules;
+use crate::rules::Source;
 use http_kit::{AuthConfig, ConfigError, HttpConfig, ServiceConfig};
 use ratelimit::LimiterSettings;
 use redis_core::RedisConfig;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -36,8 +37,10 @@ pub struct GatewayConfig {
     pub bind: SocketAddr,
     /// Where operators and other proxies ask: health, checks, state, rules. Default 127.0.0.1:5252.
     pub admin_bind: SocketAddr,
-    /// The file with upstreams, policies, identity and routes. Default `gateway.toml`.
-    pub rules_file: PathBuf,
+    /// The file with upstreams, policies, identity and routes. Without it the shipped `deploy/gateway/rules.toml` holds.
+    pub rules_file: Option<PathBuf>,
+    /// What `${NAME}` in the rules stands for, by the name in lower case. What is not here comes from the environment.
+    pub variables: BTreeMap<String, String>,
     /// How long a check waits for Redis before the route's `redis_away` holds, in milliseconds. Default 250.
     pub check_timeout_ms: u64,
     /// How many gateways share each limit while Redis is away and they count by themselves. Default 1.
@@ -53,7 +56,8 @@ impl Default for GatewayConfig {
         Self {
             bind: (Ipv4Addr::LOCALHOST, 5242).into(),
             admin_bind: (Ipv4Addr::LOCALHOST, 5252).into(),
-            rules_file: "gateway.toml".into(),
+            rules_file: None,
+            variables: BTreeMap::new(),
             check_timeout_ms: 250,
             nodes: NonZeroU32::MIN,
             denials_max: 16_384,
@@ -63,6 +67,11 @@ impl Default for GatewayConfig {
 }
 
 impl GatewayConfig {
+    /// Where the rules come from.
+    pub(crate) fn rules(&self) -> Source {
+        Source { file: self.rules_file.clone(), variables: self.variables.clone() }
+    }
+
     pub(crate) fn limiter(&self) -> LimiterSettings {
         LimiterSettings {
             deadline: Duration::from_millis(self.check_timeout_ms),
@@ -100,7 +109,7 @@ impl ServiceConfig for Config {
                 return Err(ConfigError::value(format!("ratelimit_gateway.{key}"), rule));
             }
         }
-        let rules = Rules::read(&own.rules_file).map(drop);
+        let rules = own.rules().read().map(drop);
         rules.map_err(|error| ConfigError::value("ratelimit_gateway.rules_file", error.to_string()))
     }
 }

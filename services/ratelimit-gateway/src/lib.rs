@@ -38,7 +38,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let auth = Authenticator::new(&config.auth, own.admin_bind)
         .context("the API keys")?
         .with_source(move || api_keys(for_keys.clone()));
-    let rules = Live::open(&own.rules_file).context("the rules")?;
+    let rules = Live::open(own.rules()).context("the rules")?;
     let limiter = Limiter::new(redis.clone(), own.limiter());
     let gate = Arc::new(Gate::new(rules, limiter, auth.clone()));
 

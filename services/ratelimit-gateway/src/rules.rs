@@ -40,18 +40,40 @@ pub(crate) struct RulesError {
     pub(crate) reason: String,
 }
 
-impl Rules {
-    /// Reads the file, and those that it names; `${NAME}` in targets comes from the process's environment.
+/// Where rules come from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Source {
+    /// The file; without it the rules that were shipped with this program.
+    pub(crate) file: Option<PathBuf>,
+    /// What `${NAME}` stands for, by the name in lower case; what is not here comes from the process's environment.
+    pub(crate) variables: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// The file's name, for a person.
+    pub(crate) fn name(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new("the built-in rules"))
+    }
+
+    /// Reads the file, and those that it names.
     ///
     /// # Errors
     /// [`RulesError`] with the line.
-    pub(crate) fn read(path: &Path) -> Result<Self, RulesError> {
-        let wrong = |line, reason| RulesError { file: path.to_owned(), line, reason };
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(None, error.to_string()))?;
-        Self::parse(&text, path.parent(), &|name| std::env::var(name).ok())
-            .map_err(|(line, reason)| wrong(line, reason))
+    pub(crate) fn read(&self) -> Result<Rules, RulesError> {
+        let wrong = |line, reason| RulesError { file: self.name().to_owned(), line, reason };
+        let variable = |name: &str| {
+            self.variables.get(&name.to_ascii_lowercase()).cloned().or_else(|| std::env::var(name).ok())
+        };
+        let text = match &self.file {
+            Some(file) => std::fs::read_to_string(file).map_err(|error| wrong(None, error.to_string()))?,
+            None => SHIPPED.to_owned(),
+        };
+        let folder = self.file.as_deref().and_then(Path::parent);
+        Rules::parse(&text, folder, &variable).map_err(|(line, reason)| wrong(line, reason))
     }
 }
+
+const SHIPPED: &str = include_str!("../../../deploy/gateway/rules.toml");
 
 /// Where requests of one kind go, and under which terms.
 #[derive(Debug)]

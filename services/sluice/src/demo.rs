@@ -2,13 +2,15 @@
 //!
 //! A folder goes into a project's cache, a task exports it back out as one archive, a bar follows it
 //! live, and what comes out is compared with what went in. The task lies on a queue that only two
-//! workers serve, one after the other: the first is killed with `kill -9` while it works.
+//! workers serve, one after the other: the first is killed with `kill -9` while it works. All of it goes
+//! through the gateway's port, and ends at a limit there.
 
 mod archive;
 mod client;
 mod events;
 mod follow;
 mod input;
+mod limit;
 mod processes;
 
 use std::path::PathBuf;
@@ -156,7 +158,7 @@ pub async fn export(
     say(format_args!("  task {task} on {queue}: export_project"));
     let outcome = follow(&client, queue, task, workers).await?;
     check_result(&client, queue, task, &project, input).await?;
-    client.invalidate(&project).await?;
+    limit::run_into_it(&client, &project).await?;
     Ok(outcome)
 }
 

@@ -12,9 +12,10 @@ use crate::secrets::{BOOTSTRAP_KEY, HEALTH_PASSWORD, KEYS, REDIS_PASSWORD, STAMP
 ///
 /// `deploy/Dockerfile` and `docker-compose.yml` run the services as these users; Redis's are the
 /// official Alpine image's.
-const FOLDERS: [(&str, (u32, u32), &[&str]); 4] = [
+const FOLDERS: [(&str, (u32, u32), &[&str]); 5] = [
     ("redis", (999, 1000), &[USERS_ACL, HEALTH_PASSWORD]),
     ("cache-api", (5241, 5241), &[KEYS, REDIS_PASSWORD, STAMP_KEY]),
+    ("ratelimit-gateway", (5242, 5242), &[KEYS, REDIS_PASSWORD]),
     ("queue-worker", (5243, 5243), &[KEYS, REDIS_PASSWORD]),
     ("progress-sse", (5244, 5244), &[KEYS, REDIS_PASSWORD]),
 ];

@@ -27,6 +27,7 @@ impl Services {
     /// Starts all of them.
     pub(crate) fn start(&mut self, settings: &Settings) -> anyhow::Result<()> {
         self.start_one("cache-api", settings.of()?, cache_api::run);
+        self.start_one("ratelimit-gateway", settings.of()?, ratelimit_gateway::run);
         self.start_one("queue-worker", settings.of()?, queue_worker::run);
         self.start_one("progress-sse", settings.of()?, progress_sse::run);
         Ok(())

@@ -12,6 +12,9 @@ use crate::home::Home;
 use crate::port::check_free;
 use crate::secrets::{KEYS, REDIS_PASSWORD, STAMP_KEY, Secrets};
 
+/// The one port for everything: it says nothing of itself, the gateway's health is at `gateway-admin`.
+pub(crate) const GATEWAY: &str = "ratelimit-gateway";
+
 /// Name, address and the variable that moves it, of each service.
 type Service = (&'static str, SocketAddr, &'static str);
 
@@ -19,7 +22,7 @@ pub(crate) struct Settings {
     sources: Sources,
     redis: RedisConfig,
     redis_address: SocketAddr,
-    services: [Service; 3],
+    services: [Service; 5],
 }
 
 impl Settings {
@@ -38,10 +41,22 @@ impl Settings {
             sources.environment.insert(variable.to_owned(), value);
         }
         let cache_api = load_config::<cache_api::Config>(&sources)?;
+        let gateway = load_config::<ratelimit_gateway::Config>(&sources)?;
         let queue_worker = load_config::<queue_worker::Config>(&sources)?;
         let progress_sse = load_config::<progress_sse::Config>(&sources)?;
+        // Where the shipped rules lead.
+        for (variable, bind) in [
+            ("SLUICE_CACHE_API_URL", cache_api.bind()),
+            ("SLUICE_QUEUE_WORKER_URL", queue_worker.bind()),
+            ("SLUICE_PROGRESS_SSE_URL", progress_sse.bind()),
+        ] {
+            let name = format!("SLUICE__RATELIMIT_GATEWAY__VARIABLES__{variable}");
+            sources.environment.entry(name).or_insert_with(|| format!("http://{bind}"));
+        }
         let services = [
             ("cache-api", cache_api.bind(), "SLUICE__CACHE_API__BIND"),
+            (GATEWAY, gateway.ratelimit_gateway.bind, "SLUICE__RATELIMIT_GATEWAY__BIND"),
+            ("gateway-admin", gateway.bind(), "SLUICE__RATELIMIT_GATEWAY__ADMIN_BIND"),
             ("queue-worker", queue_worker.bind(), "SLUICE__QUEUE_WORKER__BIND"),
             ("progress-sse", progress_sse.bind(), "SLUICE__PROGRESS_SSE__BIND"),
         ];

@@ -141,8 +141,8 @@ async fn redis_ready(settings: &Settings) -> anyhow::Result<()> {
 
 async fn services_ready(settings: &Settings) {
     let client = reqwest::Client::new();
-    for (_, address) in settings.services() {
-        while report::ready(&client, address).await.is_err() {
+    for (name, address) in settings.services() {
+        while report::state(&client, name, address).await.is_err() {
             sleep(LOOK_EVERY).await;
         }
     }

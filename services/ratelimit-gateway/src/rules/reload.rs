@@ -1,8 +1,8 @@
 //! The rules that hold now, and how others take their place while requests pass.
 
-use super::{Rules, RulesError};
+use super::{Rules, RulesError, Source};
 use arc_swap::ArcSwap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 /// Rules that can be replaced. A request keeps those that it began with.
 #[derive(Debug)]
 pub(crate) struct Live {
-    path: PathBuf,
+    source: Source,
     current: ArcSwap<Rules>,
     state: Mutex<State>,
 }
@@ -32,11 +32,11 @@ impl Live {
     ///
     /// # Errors
     /// [`RulesError`]: there is nothing that could hold.
-    pub(crate) fn open(path: &Path) -> Result<Self, RulesError> {
-        let rules = Rules::read(path)?;
-        let seen = contents(path, &rules);
+    pub(crate) fn open(source: Source) -> Result<Self, RulesError> {
+        let rules = source.read()?;
+        let seen = contents(&source, &rules);
         let state = Mutex::new(State { seen, reloads: 0, error: None });
-        Ok(Self { path: path.to_owned(), current: ArcSwap::from_pointee(rules), state })
+        Ok(Self { source, current: ArcSwap::from_pointee(rules), state })
     }
 
     /// The rules of this moment. No lock, no count that other threads touch.
@@ -44,8 +44,9 @@ impl Live {
         self.current.load()
     }
 
+    /// The file's name, for a person.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.source.name()
     }
 
     /// How often a reload replaced the rules, and why the last one did not.
@@ -66,16 +67,16 @@ impl Live {
     /// Reads the files again when they changed, or were wrong when last read.
     fn look(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.error.is_some() || contents(&self.path, &self.now()) != state.seen {
+        if state.error.is_some() || contents(&self.source, &self.now()) != state.seen {
             // Logged there.
             let _ = self.replace(&mut state);
         }
     }
 
     fn replace(&self, state: &mut State) -> Result<(), RulesError> {
-        match Rules::read(&self.path) {
+        match self.source.read() {
             Ok(rules) => {
-                state.seen = contents(&self.path, &rules);
+                state.seen = contents(&self.source, &rules);
                 state.reloads += 1;
                 state.error = None;
                 let routes = rules.routes.len();
@@ -110,9 +111,9 @@ impl Live {
 
 /// The bytes of the file and of those that it names: some kilobytes on a local disk, so read in place. Content rather than
 /// times, because a mount of a ConfigMap changes the one without the other.
-fn contents(path: &Path, rules: &Rules) -> Vec<Option<Vec<u8>>> {
+fn contents(source: &Source, rules: &Rules) -> Vec<Option<Vec<u8>>> {
     let files = rules.identity.files();
-    [path].into_iter().chain(files).map(|path| std::fs::read(path).ok()).collect()
+    source.file.as_deref().into_iter().chain(files).map(|path| std::fs::read(path).ok()).collect()
 }
 
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -36,16 +36,9 @@ impl Processes {
     }
 
     pub(crate) fn stack(&self) -> anyhow::Result<Stack> {
-        let url = |name: &str| {
-            let address = self.running.address(name).with_context(|| format!("the stack has no {name}"))?;
-            anyhow::Ok(format!("http://{address}"))
-        };
-        Ok(Stack {
-            cache: url("cache-api")?,
-            queue: url("queue-worker")?,
-            progress: url("progress-sse")?,
-            key: SecretString::from(self.secrets.read(BOOTSTRAP_KEY)?),
-        })
+        let gateway = self.running.address("ratelimit-gateway").context("the stack has no gateway")?;
+        let key = SecretString::from(self.secrets.read(BOOTSTRAP_KEY)?);
+        Ok(Stack { url: format!("http://{gateway}"), key })
     }
 
     /// Lets the last worker end in its own time.

@@ -25,7 +25,7 @@ async fn up_makes_all_ready_and_a_signal_takes_all_away() {
     let mut up = stack.up().await;
     let redis = stack.redis_process();
     let status = stack.command(&["status"]).out;
-    for part in ["redis", "cache-api", "queue-worker", "progress-sse"] {
+    for part in ["redis", "cache-api", "ratelimit-gateway", "gateway-admin", "queue-worker", "progress-sse"] {
         assert!(status.lines().any(|line| line.contains(part) && line.ends_with("ready")), "{status}");
     }
 

@@ -39,11 +39,14 @@ pub(crate) struct Stack {
 impl Stack {
     /// Nothing runs yet.
     pub(crate) fn new() -> Self {
-        let [redis_port, cache_port, queue_port, progress_port] = [(); 4].map(|()| free_port());
+        let [redis_port, cache_port, gateway_port, admin_port, queue_port, progress_port] =
+            [(); 6].map(|()| free_port());
         let at = |port: u16| format!("127.0.0.1:{port}");
         let mut variables = vec![
             ("SLUICE_REDIS_PORT", redis_port.to_string()),
             ("SLUICE__CACHE_API__BIND", at(cache_port)),
+            ("SLUICE__RATELIMIT_GATEWAY__BIND", at(gateway_port)),
+            ("SLUICE__RATELIMIT_GATEWAY__ADMIN_BIND", at(admin_port)),
             ("SLUICE__QUEUE_WORKER__BIND", at(queue_port)),
             ("SLUICE__PROGRESS_SSE__BIND", at(progress_port)),
         ];

@@ -1,0 +1,59 @@
+//! The services as processes of this machine, each twice, on one Redis: nothing but Redis connects them.
+
+use std::time::Duration;
+
+use testkit::{Client, Keys, RedisServer, Service, free_port, until};
+
+use crate::stack::{Addresses, Stack};
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// The processes end with it.
+pub(crate) struct Processes {
+    pub(crate) stack: Stack,
+    _services: Vec<Service>,
+    _keys: Keys,
+    _redis: RedisServer,
+}
+
+impl Processes {
+    /// Two of each, ready. Each gateway has the shipped rules, and leads to one of each.
+    pub(crate) async fn two_of_each() -> Self {
+        let redis = RedisServer::start().await;
+        let (keys, key) = Keys::admin();
+        let common = [
+            ("SLUICE__REDIS__URL", redis.url()),
+            ("SLUICE__AUTH__KEYS_FILE", keys.path().display().to_string()),
+        ];
+        let mut addresses = Addresses::default();
+        let mut services = Vec::new();
+        for _ in 0..2 {
+            let mut own = common.to_vec();
+            for (name, variable, urls) in [
+                ("cache-api", "SLUICE_CACHE_API_URL", &mut addresses.caches),
+                ("queue-worker", "SLUICE_QUEUE_WORKER_URL", &mut addresses.queues),
+                ("progress-sse", "SLUICE_PROGRESS_SSE_URL", &mut addresses.progress),
+            ] {
+                let service = Service::start(name, &borrowed(&common)).await;
+                own.push((variable, service.base_url()));
+                urls.push(service.base_url());
+                services.push(service);
+            }
+            let admin = format!("127.0.0.1:{}", free_port());
+            own.push(("SLUICE__RATELIMIT_GATEWAY__ADMIN_BIND", admin.clone()));
+            let gateway = Service::spawn("ratelimit-gateway", &[], &borrowed(&own));
+            let client = Client::new(&format!("http://{admin}"));
+            let ready =
+                async || client.get("/health/ready").send().await.is_ok_and(|it| it.status().is_success());
+            until(ready, READY_WITHIN).await;
+            addresses.gateways.push(gateway.base_url());
+            services.push(gateway);
+        }
+        let stack = Stack::at(&addresses, &key);
+        Self { stack, _services: services, _keys: keys, _redis: redis }
+    }
+}
+
+fn borrowed<'a>(variables: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
+    variables.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
