@@ -84,10 +84,11 @@ impl HttpCase {
     async fn count(&self, who: Server, plan: &Plan) -> anyhow::Result<Side> {
         let stage = Stage::set(self, who, plan, true).await?;
         let wire = stage.wire.as_ref().context("a stage with a proxy")?;
-        // Until every timer has run once: a script's first call takes its source along, and is nobody's operation.
-        let begin = Instant::now();
+        // Until every timer has run once: a script's first call takes its source along, and is nobody's operation. In
+        // whole rounds, so that what is remembered for seconds (a denial) is remembered of every request.
+        let (begin, round) = (Instant::now(), u64::try_from(stage.load.requests.len())?);
         while begin.elapsed() < SETTLED {
-            stage.load.one_by_one(WARM_UP).await.with_context(|| stage.server.complaint())?;
+            stage.load.one_by_one(round).await.with_context(|| stage.server.complaint())?;
         }
         let before = Counted::now(wire, &stage.redis).await;
         stage.load.one_by_one(COUNTED).await?;
