@@ -9,6 +9,7 @@ mod cache;
 mod progress;
 mod queue;
 mod ratelimit;
+mod session;
 
 use actix_web::error::ErrorInternalServerError;
 use actix_web::web::{self, Bytes, Data};
@@ -34,6 +35,7 @@ pub(crate) fn serve() -> anyhow::Result<()> {
                 .route("/v1/projects/{project}/entries/{name}", web::get().to(cache::get))
                 .route("/v1/queues/{queue}/tasks", web::post().to(queue::enqueue))
                 .route("/v1/operations/{id}/updates", web::post().to(progress::update))
+                .route("/v1/sessions/current", web::get().to(session::validate))
                 .route("/v1/ratelimit/check", web::post().to(ratelimit::check))
         };
         Ok(HttpServer::new(app).workers(workers).bind(bind)?.run().await?)
