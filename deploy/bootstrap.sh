@@ -183,7 +183,7 @@ for need; do
   case $need in
     build) need_rust && need_cc ;;
     stack) need_rust && need_cc && need_redis ;;
-    test) need_rust && need_cc && need_redis && need_chromium ;;
+    test) need_rust && need_cc && need_redis && need_chromium && need_nginx ;;
     peers) need_rust && need_cc && need_redis && need_chromium && need_peers ;;
     docker) need_docker ;;
     cargo-deny) cargo_deny=yes ;;

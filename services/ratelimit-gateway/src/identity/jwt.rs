@@ -230,3 +230,6 @@ impl fmt::Debug for JwtRules {
 }
 
 const UNSUPPORTED: &str = "it is for none of HS256, RS256, ES256, EdDSA";
+
+#[cfg(test)]
+mod tests;

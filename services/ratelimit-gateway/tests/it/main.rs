@@ -13,6 +13,7 @@ mod door_timeouts;
 mod door_upgrade;
 mod identity;
 mod limits;
+mod nginx;
 mod reload;
 mod routes;
 mod support;

@@ -23,7 +23,7 @@ pub(crate) struct Gateway {
     pub(crate) admin: Client,
     pub(crate) admin_port: u16,
     folder: TempDir,
-    upstream: u16,
+    pub(crate) upstream: u16,
     _upstreams: JoinSet<()>,
 }
 
