@@ -16,6 +16,7 @@ const TASKS: usize = 200;
 /// Everything that holds on any stack, in containers or not.
 pub(crate) async fn holds_on(stack: &Stack) {
     an_entry_a_task_and_an_operation_go_through(stack).await;
+    a_session_is_one_session_everywhere(stack).await;
     one_correlation_id_goes_from_the_gateway_to_the_progress(stack).await;
     a_limit_is_one_limit_over_all_gateways(stack).await;
 }
@@ -41,6 +42,23 @@ async fn an_entry_a_task_and_an_operation_go_through(stack: &Stack) {
     writer.json(writer.post("/v1/operations/e2e-1/complete", &json!({}))).await;
     let stream = reader.get("/v1/operations/e2e-1/events").send().await.unwrap().text().await.unwrap();
     assert!(stream.contains("event: snapshot") && stream.contains("\"completed\""), "{stream}");
+}
+
+async fn a_session_is_one_session_everywhere(stack: &Stack) {
+    let [here, there] = &stack.caches[..] else { panic!("two of cache-api") };
+    let made =
+        here.json(here.post("/v1/sessions", &json!({ "user_id": "ada", "attributes": { "n": 1 } }))).await;
+    let token = made["token"].as_str().unwrap();
+    let current = async |at: &Client| {
+        at.get("/v1/sessions/current").header("Sluice-Session", token).send().await.unwrap()
+    };
+    assert_eq!(current(there).await.json::<Value>().await.unwrap()["user_id"], "ada");
+
+    let log_out =
+        here.request(reqwest::Method::DELETE, "/v1/sessions/current").header("Sluice-Session", token);
+    assert!(log_out.send().await.unwrap().status().is_success());
+
+    assert_eq!(current(there).await.status(), StatusCode::UNAUTHORIZED);
 }
 
 /// Gateway, enqueue, worker, progress: whoever looks finds the id that the caller chose.

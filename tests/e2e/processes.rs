@@ -13,6 +13,7 @@ pub(crate) struct Processes {
     pub(crate) stack: Stack,
     _services: Vec<Service>,
     _keys: Keys,
+    _secrets: tempfile::TempDir,
     _redis: RedisServer,
 }
 
@@ -21,9 +22,17 @@ impl Processes {
     pub(crate) async fn two_of_each() -> Self {
         let redis = RedisServer::start().await;
         let (keys, key) = Keys::admin();
+        let secrets = tempfile::tempdir().unwrap();
+        let secret = |name: &str, text: String| {
+            let path = secrets.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
         let common = [
             ("SLUICE__REDIS__URL", redis.url()),
             ("SLUICE__AUTH__KEYS_FILE", keys.path().display().to_string()),
+            ("SLUICE__SESSION__USER_KEY_FILE", secret("user.key", "ab".repeat(32))),
+            ("SLUICE__SESSION__KEYS_FILE", secret("session.keys", format!("1 {}", "cd".repeat(32)))),
         ];
         let mut addresses = Addresses::default();
         let mut services = Vec::new();
@@ -50,7 +59,7 @@ impl Processes {
             services.push(gateway);
         }
         let stack = Stack::at(&addresses, &key);
-        Self { stack, _services: services, _keys: keys, _redis: redis }
+        Self { stack, _services: services, _keys: keys, _secrets: secrets, _redis: redis }
     }
 }
 

@@ -135,11 +135,12 @@ fn layered(sources: &Sources) -> Result<HashMap<String, Value>, ConfigError> {
 }
 
 /// The sections that one `sluice.toml` may hold.
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 10] = [
     "redis",
     "log",
     "auth",
     "http",
+    "session",
     "cache_api",
     "ratelimit_gateway",
     "queue_worker",

@@ -6,6 +6,7 @@ use crate::json_depth;
 use crate::json_object::Outermost;
 use crate::tracked::pointer;
 use actix_web::dev::Payload;
+use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use actix_web::{FromRequest, HttpRequest};
 use domain::ErrorCode;
@@ -15,7 +16,7 @@ use std::ops::Deref;
 
 /// A JSON body as a `T`, whose fields are checked by its types; give it `deny_unknown_fields`.
 ///
-/// 415 unless it is `application/json`; 400 when it is no JSON; 422 with a JSON pointer when a field is wrong, missing,
+/// 415 unless it is `application/json` (a PATCH may be `application/merge-patch+json`); 400 when it is no JSON; 422 with a JSON pointer when a field is wrong, missing,
 /// unknown, or nested deeper than 32 levels; 413, 408 as [`Body`](crate::Body). Cost: one pass for the depth, one to parse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Json<T>(pub T);
@@ -40,7 +41,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        if let Err(problem) = is_json(request.headers()) {
+        // RFC 7396 gives a patch a name of its own.
+        let also = if request.method() == Method::PATCH { MERGE_PATCH } else { JSON };
+        if let Err(problem) = is_json(request.headers(), also) {
             return Box::pin(std::future::ready(Err(problem)));
         }
         let reading = body::read(request, payload);
@@ -48,7 +51,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+fn is_json(headers: &HeaderMap, also: &str) -> Result<(), Problem> {
     let refuse = |detail: String| Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
     if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         return refuse(format!(
@@ -59,11 +62,13 @@ fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     let sent = headers.get(CONTENT_TYPE).map(|sent| String::from_utf8_lossy(sent.as_bytes()));
     match sent {
         None => refuse("a Content-Type is needed: application/json".to_owned()),
-        Some(sent) if sent.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(JSON)) => {
-            Ok(())
-        }
+        Some(sent) if [JSON, also].iter().any(|kind| is_kind(&sent, kind)) => Ok(()),
         Some(sent) => refuse(format!("Content-Type is `{sent}`; application/json is needed")),
     }
+}
+
+fn is_kind(sent: &str, kind: &str) -> bool {
+    sent.split(';').next().is_some_and(|sent| sent.trim().eq_ignore_ascii_case(kind))
 }
 
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
@@ -94,6 +99,7 @@ fn wrong(pointer: String, error: &serde_json::Error) -> Problem {
 }
 
 const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
 const DEEPEST: usize = 32;
 
 #[cfg(test)]

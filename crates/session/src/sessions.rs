@@ -116,7 +116,7 @@ impl Sessions {
                 Arg::from(config.max_per_user),
                 Arg::from(inner.keys.seal(&content.1, &tag, &id, ends)),
             ];
-            let keys = [inner.key(&tag, &id), inner.index(&tag), keys::base(&inner.redis, &tag)];
+            let keys = [inner.name_of(&tag, &id), inner.index(&tag), keys::base(&inner.redis, &tag)];
             let [word, answer] = inner.run(&CREATE, &keys, args).await?.into_elements()?;
             if word.word() == "made" {
                 let head = Head::read(&answer.into_bytes()?)?;
@@ -136,7 +136,7 @@ impl Sessions {
     pub async fn validate(&self, token: &Token) -> Result<Session, SessionError> {
         let inner = &self.inner;
         let (tag, id) = (token.tag(), token.id());
-        let keys = [inner.key(tag, &id), inner.index(tag)];
+        let keys = [inner.name_of(tag, &id), inner.index(tag)];
         let reply = inner.run(&VALIDATE, &keys, vec![Arg::from(id.as_str().to_owned())]).await?;
         let mut elements = reply.into_array()?.into_iter();
         let word = elements.next().unwrap_or(Reply::Nil);
@@ -173,7 +173,7 @@ impl Sessions {
     ) -> Result<Session, SessionError> {
         let inner = &self.inner;
         let (tag, id) = (token.tag(), token.id());
-        let keys = [inner.key(tag, &id), inner.index(tag)];
+        let keys = [inner.name_of(tag, &id), inner.index(tag)];
         for _ in 0..MOST_TRIES {
             let Session { user, mut attributes, revision, times, extended, .. } =
                 self.validate(token).await?;
@@ -211,7 +211,7 @@ impl Sessions {
                 Arg::from(next_id.as_str().to_owned()),
                 Arg::from(inner.keys.seal(&text, tag, &next_id, millis(times.ends_at))),
             ];
-            let keys = [inner.key(tag, &id), inner.index(tag), inner.key(tag, &next_id)];
+            let keys = [inner.name_of(tag, &id), inner.index(tag), inner.name_of(tag, &next_id)];
             if let Wrote::Done(head) = Wrote::read(inner.run(&ROTATE, &keys, args).await?)? {
                 return Ok((next, head.session(next_id, content, false)));
             }
@@ -274,7 +274,7 @@ impl std::fmt::Debug for Sessions {
 }
 
 impl Inner {
-    fn key(&self, tag: &Tag, id: &SessionId) -> Key {
+    fn name_of(&self, tag: &Tag, id: &SessionId) -> Key {
         keys::session(&self.redis, tag, id)
     }
 
@@ -287,7 +287,7 @@ impl Inner {
     }
 
     async fn end(&self, tag: &Tag, id: &SessionId) -> Result<bool, SessionError> {
-        let keys = [self.key(tag, id), self.index(tag)];
+        let keys = [self.name_of(tag, id), self.index(tag)];
         let reply = self.run(&END, &keys, vec![Arg::from(id.as_str().to_owned())]).await?;
         Ok(reply.word() == "ended")
     }

@@ -1,6 +1,6 @@
 //! What the routes share: the engine, the seal, and the headers of this service.
 
-use crate::CacheApiConfig;
+use crate::Config;
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::{FromRequest, HttpRequest};
@@ -8,16 +8,20 @@ use cache::{Cache, StampSeal};
 use domain::{ProjectId, Stamp};
 use http_kit::{Access, Action, Path, Problem};
 use serde::Deserialize;
+use session::Sessions;
 use std::future::{Ready, ready};
 use std::time::Duration;
 
 /// What the routes share.
 pub(crate) struct Api {
     pub(crate) cache: Cache,
+    pub(crate) sessions: Sessions,
     pub(crate) seal: StampSeal,
     pub(crate) default_ttl: Duration,
     pub(crate) max_entry_bytes: usize,
     pub(crate) max_batch_bytes: usize,
+    /// The body of a request about a session.
+    pub(crate) max_session_bytes: usize,
 }
 
 pub(crate) const SLUICE_STAMP: HeaderName = HeaderName::from_static("sluice-stamp");
@@ -27,13 +31,17 @@ pub(crate) const SLUICE_TAGS: HeaderName = HeaderName::from_static("sluice-tags"
 pub(crate) const SLUICE_CACHE: HeaderName = HeaderName::from_static("sluice-cache");
 
 impl Api {
-    pub(crate) fn new(cache: Cache, seal: StampSeal, config: &CacheApiConfig) -> Self {
+    pub(crate) fn new(cache: Cache, sessions: Sessions, seal: StampSeal, config: &Config) -> Self {
+        let max_session_bytes = config.session.max_attributes_bytes * 2 + 1024;
+        let config = &config.cache_api;
         Self {
             cache,
+            sessions,
             seal,
             default_ttl: Duration::from_secs(config.default_ttl_s),
             max_entry_bytes: config.max_entry_bytes,
             max_batch_bytes: config.max_batch_bytes,
+            max_session_bytes,
         }
     }
 

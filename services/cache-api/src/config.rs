@@ -6,6 +6,7 @@ use http_kit::{AuthConfig, ConfigError, HttpConfig, ServiceConfig, read_secret_f
 use redis_core::RedisConfig;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use session::{SessionConfig, SessionKeys};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,8 +24,24 @@ pub struct Config {
     pub auth: AuthConfig,
     /// `[http]`
     pub http: HttpConfig,
+    /// `[session]`
+    pub session: SessionConfig,
     /// `[cache_api]`
     pub cache_api: CacheApiConfig,
+}
+
+impl Config {
+    /// The keys of sessions, from their files or made for this process.
+    pub(crate) fn session_keys(&self) -> Result<SessionKeys, ConfigError> {
+        let keys =
+            self.session.keys(read_secret_file, |key, error| ConfigError::value(key, error.to_string()))?;
+        Ok(keys.unwrap_or_else(|| {
+            tracing::warn!(
+                "session.keys_file is not set: sessions are known only to this process, until it ends"
+            );
+            SessionKeys::random()
+        }))
+    }
 }
 
 /// `[cache_api]` in `sluice.toml`, `SLUICE__CACHE_API__*` in the environment.
@@ -121,6 +138,10 @@ impl ServiceConfig for Config {
                 return Err(ConfigError::value(format!("cache_api.{key}"), rule));
             }
         }
+        if let Some((key, rule)) = self.session.complaint() {
+            return Err(ConfigError::value(format!("session.{key}"), rule));
+        }
+        self.session.keys(read_secret_file, |key, error| ConfigError::value(key, error.to_string()))?;
         self.cache_api.stamp_key().map(drop)
     }
 }

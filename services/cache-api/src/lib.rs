@@ -13,6 +13,7 @@ use anyhow::Context;
 use cache::Cache;
 use http_kit::{Authenticator, Readiness, Server};
 use redis_core::{Redis, RedisError, Reply};
+use session::Sessions;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
@@ -23,7 +24,9 @@ use utoipa::OpenApi;
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let redis = Redis::connect(&config.redis);
     let own = &config.cache_api;
-    let api = Data::new(Api::new(Cache::new(redis.clone(), own.limits()), own.stamp_seal()?, own));
+    let sessions = Sessions::new(redis.clone(), config.session_keys()?, config.session.clone());
+    let cache = Cache::new(redis.clone(), own.limits());
+    let api = Data::new(Api::new(cache, sessions, own.stamp_seal()?, &config));
 
     let for_keys = redis.clone();
     let auth = Authenticator::new(&config.auth, own.bind)

@@ -6,7 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::secrets::{BOOTSTRAP_KEY, HEALTH_PASSWORD, KEYS, REDIS_PASSWORD, STAMP_KEY, Secrets, USERS_ACL};
+use crate::secrets::{
+    BOOTSTRAP_KEY, HEALTH_PASSWORD, KEYS, REDIS_PASSWORD, SESSION_KEYS, SESSION_USER_KEY, STAMP_KEY, Secrets,
+    USERS_ACL,
+};
 
 /// A service's folder, the user and group it runs as, and what it may read.
 ///
@@ -14,8 +17,8 @@ use crate::secrets::{BOOTSTRAP_KEY, HEALTH_PASSWORD, KEYS, REDIS_PASSWORD, STAMP
 /// official Alpine image's.
 const FOLDERS: [(&str, (u32, u32), &[&str]); 5] = [
     ("redis", (999, 1000), &[USERS_ACL, HEALTH_PASSWORD]),
-    ("cache-api", (5241, 5241), &[KEYS, REDIS_PASSWORD, STAMP_KEY]),
-    ("ratelimit-gateway", (5242, 5242), &[KEYS, REDIS_PASSWORD]),
+    ("cache-api", (5241, 5241), &[KEYS, REDIS_PASSWORD, STAMP_KEY, SESSION_USER_KEY, SESSION_KEYS]),
+    ("ratelimit-gateway", (5242, 5242), &[KEYS, REDIS_PASSWORD, SESSION_USER_KEY, SESSION_KEYS]),
     ("queue-worker", (5243, 5243), &[KEYS, REDIS_PASSWORD]),
     ("progress-sse", (5244, 5244), &[KEYS, REDIS_PASSWORD]),
 ];

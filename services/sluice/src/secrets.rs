@@ -7,6 +7,8 @@
 //! health.password  of the Redis user `health`, which may only PING
 //! users.acl        the ACL file of Redis: hashes of both
 //! stamp.key        32 bytes in hex: cache stamps that clients send back are authentic
+//! session.user.key 32 bytes in hex: names users in Redis; another one logs everybody out
+//! session.keys     the keys that seal sessions, a line `<number> <hex>` each; a new one is added at the end
 //! ```
 //!
 //! Random ones are kept when they are there, derived ones are made again from them: so a start that
@@ -29,6 +31,8 @@ pub(crate) const REDIS_PASSWORD: &str = "redis.password";
 pub(crate) const HEALTH_PASSWORD: &str = "health.password";
 pub(crate) const USERS_ACL: &str = "users.acl";
 pub(crate) const STAMP_KEY: &str = "stamp.key";
+pub(crate) const SESSION_USER_KEY: &str = "session.user.key";
+pub(crate) const SESSION_KEYS: &str = "session.keys";
 
 /// The user and group that own a file; `None` leaves it to whoever makes it.
 pub(crate) type Owner = Option<(u32, u32)>;
@@ -47,7 +51,9 @@ impl Secrets {
         let key = secrets.kept(BOOTSTRAP_KEY, || api_key("bootstrap"))?;
         let service = secrets.kept(REDIS_PASSWORD, random_text)?;
         let health = secrets.kept(HEALTH_PASSWORD, random_text)?;
-        secrets.kept(STAMP_KEY, || HEXLOWER.encode(&rand::random::<[u8; 32]>()))?;
+        secrets.kept(STAMP_KEY, random_hex)?;
+        secrets.kept(SESSION_USER_KEY, random_hex)?;
+        secrets.kept(SESSION_KEYS, || format!("1 {}", random_hex()))?;
 
         write_private(&secrets.path(KEYS), &keys_json(&key), None)?;
         write_private(&secrets.path(USERS_ACL), &users_acl(&service, &health), None)?;
@@ -91,6 +97,11 @@ pub(crate) fn api_key(id: &str) -> String {
 /// 256 random bits as 43 letters, safe in a URL and on a command line.
 fn random_text() -> String {
     BASE64URL_NOPAD.encode(&rand::random::<[u8; 32]>())
+}
+
+/// 32 random bytes.
+fn random_hex() -> String {
+    HEXLOWER.encode(&rand::random::<[u8; 32]>())
 }
 
 fn keys_json(key: &str) -> String {
@@ -149,6 +160,17 @@ fn give(path: &Path, owner: Owner) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    const ALL: [&str; 8] = [
+        BOOTSTRAP_KEY,
+        KEYS,
+        REDIS_PASSWORD,
+        HEALTH_PASSWORD,
+        USERS_ACL,
+        STAMP_KEY,
+        SESSION_USER_KEY,
+        SESSION_KEYS,
+    ];
+
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
@@ -159,8 +181,7 @@ mod tests {
         let folder = folder.path().join("secrets");
 
         let first = Secrets::make_once(&folder).unwrap();
-        let before = [BOOTSTRAP_KEY, KEYS, REDIS_PASSWORD, HEALTH_PASSWORD, USERS_ACL, STAMP_KEY]
-            .map(|name| (name, first.read(name).unwrap()));
+        let before = ALL.map(|name| (name, first.read(name).unwrap()));
         let second = Secrets::make_once(&folder).unwrap();
 
         assert_eq!(mode(&folder), 0o700);
@@ -175,7 +196,7 @@ mod tests {
         let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let [a, b] = [&one, &two].map(|folder| Secrets::make_once(folder.path()).unwrap());
 
-        for name in [BOOTSTRAP_KEY, KEYS, REDIS_PASSWORD, HEALTH_PASSWORD, USERS_ACL, STAMP_KEY] {
+        for name in ALL {
             assert_ne!(a.read(name).unwrap(), b.read(name).unwrap(), "{name}");
         }
     }

@@ -10,7 +10,7 @@ use redis_core::{Clock, Redis, RedisConfig};
 
 use crate::home::Home;
 use crate::port::check_free;
-use crate::secrets::{KEYS, REDIS_PASSWORD, STAMP_KEY, Secrets};
+use crate::secrets::{KEYS, REDIS_PASSWORD, SESSION_KEYS, SESSION_USER_KEY, STAMP_KEY, Secrets};
 
 /// The one port for everything: it says nothing of itself, the gateway's health is at `gateway-admin`.
 pub(crate) const GATEWAY: &str = "ratelimit-gateway";
@@ -37,6 +37,8 @@ impl Settings {
             ("SLUICE__REDIS__PASSWORD_FILE", path(REDIS_PASSWORD)),
             ("SLUICE__AUTH__KEYS_FILE", path(KEYS)),
             ("SLUICE__CACHE_API__STAMP_KEY_FILE", path(STAMP_KEY)),
+            ("SLUICE__SESSION__USER_KEY_FILE", path(SESSION_USER_KEY)),
+            ("SLUICE__SESSION__KEYS_FILE", path(SESSION_KEYS)),
         ] {
             sources.environment.insert(variable.to_owned(), value);
         }

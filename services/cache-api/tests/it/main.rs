@@ -8,4 +8,5 @@ mod entries;
 mod invalidate;
 mod operations;
 mod redis_away;
+mod sessions;
 mod support;

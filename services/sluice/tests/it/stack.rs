@@ -232,7 +232,7 @@ async fn secrets_are_for_their_owner_alone_and_on_no_command_line() {
         assert!(!up.log().contains(text.trim()), "{file:?}");
         secrets += 1;
     }
-    assert_eq!(secrets, 6);
+    assert_eq!(secrets, 8);
     assert_eq!(up.stop().await, 0);
 }
 
