@@ -4,9 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use testkit::service_binary;
-use tokio::time::Instant;
 
-use crate::support::{SOON, Said, Stack};
+use crate::support::{Said, Stack};
 
 /// A folder with files of all kinds and one that is beyond a bound.
 fn folder() -> tempfile::TempDir {
@@ -34,12 +33,10 @@ fn number_after(text: &str, line: &str, word: &str) -> u64 {
 #[tokio::test]
 async fn a_killed_worker_loses_nothing_and_a_stack_that_did_not_run_is_gone_again() {
     let (stack, folder) = (Stack::new(), folder());
-    let began = Instant::now();
 
     let said = demo(&stack, folder.path());
 
     assert_eq!(said.code, 0, "{said:?}");
-    assert!(began.elapsed() < SOON, "the killed worker's lease was short");
     let out = &said.out;
     assert!(out.contains("huge.iso: more than 8 MiB"), "{out}");
     assert!(out.contains("20 files (0 of them made from the others)"), "{out}");
