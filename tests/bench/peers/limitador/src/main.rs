@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use limitador::AsyncRateLimiter;
 use limitador::limit::{Context, Expression, Limit, Namespace};
-use limitador::storage::AsyncStorage;
 use limitador::storage::redis::AsyncRedisStorage;
 use tokio::task::JoinSet;
 
@@ -26,8 +25,8 @@ fn main() -> Result<(), Failure> {
 
 async fn hammer(tasks: u64, spent: u64, checks: u64) -> Result<(), Failure> {
     let url = format!("redis://127.0.0.1:{}/", std::env::var("REDIS_PORT")?);
-    let storage = AsyncStorage::with_counter_storage(Box::new(AsyncRedisStorage::new(&url).await?));
-    let limiter = Arc::new(AsyncRateLimiter::new(storage));
+    let storage = Box::new(AsyncRedisStorage::new(&url).await?);
+    let limiter = Arc::new(AsyncRateLimiter::new_with_storage(storage));
     limiter.add_limit(Limit::new("free", 1_000_000_000, 3600, [], [Expression::parse("user")?]));
     limiter.add_limit(Limit::new("spent", 1, 3600, [], [Expression::parse("user")?]));
 
@@ -45,7 +44,9 @@ async fn hammer(tasks: u64, spent: u64, checks: u64) -> Result<(), Failure> {
                 let user = dice % 1000;
                 let namespace = if user < spent { &is_spent } else { &free };
                 let context = Context::from(HashMap::from([("user".to_owned(), user.to_string())]));
-                let answer = limiter.check_rate_limited_and_update(namespace, &context, 1).await?;
+                let answer = limiter.check_rate_limited_and_update(namespace, &context, 1).await;
+                // Its error may not leave this thread.
+                let answer = answer.map_err(|error| error.to_string())?;
                 denied.fetch_add(answer.limited.into(), Ordering::Relaxed);
                 checked.fetch_add(1, Ordering::Relaxed);
             }
