@@ -447,4 +447,20 @@ mod tests {
             assert_eq!(Value::Object(merged), result, "{target} with {patch}");
         }
     }
+
+    #[tokio::test]
+    async fn a_node_whose_clock_is_wrong_makes_sessions_that_end_when_they_should() {
+        let server = testkit::RedisServer::start().await;
+        let redis = Redis::connect(&redis_core::RedisConfig::at(server.url()));
+        let sessions = Sessions::new(redis, SessionKeys::random(), SessionConfig::default());
+        for wrong_ms in [3_600_000, -3_600_000] {
+            sessions.inner.ahead_ms.store(wrong_ms, Ordering::Relaxed);
+            let (token, made) =
+                sessions.create(&"ada".parse().unwrap(), Attributes::new(), None).await.unwrap();
+
+            let life = made.times.ends_at.millis() - made.times.created_at.millis();
+            assert!((life - 30 * 86_400_000).abs() <= 1000, "{life}");
+            assert_eq!(sessions.validate(&token).await.unwrap().times, made.times);
+        }
+    }
 }

@@ -50,6 +50,16 @@ async fn nothing_of_a_session_stays_in_redis_after_its_end() {
         let left: i64 = server.cli(&["PTTL", key]).await.parse().unwrap();
         assert!((1..=3_601_000).contains(&left), "{key}: {left}");
     }
+    let (token, _) = sessions.rotate(&token).await.unwrap();
+    let index = server.cli(&["KEYS", "*:index"]).await;
+    assert_eq!(server.cli(&["KEYS", "*"]).await.lines().count(), 2, "one session, one index");
+    assert_eq!(server.cli(&["ZCARD", &index]).await, "1");
     sessions.log_out(&token).await.unwrap();
+    assert_eq!(server.cli(&["KEYS", "*"]).await, "");
+
+    for _ in 0..3 {
+        sessions.create(&ada(), attributes(json!({})), None).await.unwrap();
+    }
+    sessions.log_out_all(&ada()).await.unwrap();
     assert_eq!(server.cli(&["KEYS", "*"]).await, "");
 }

@@ -4,9 +4,10 @@
 //! of two requests runs on a real server, and a plain model says what has to be there at the end.
 
 use crate::support::{HOUR, SECOND, attributes, create, turned};
+use redis_core::{Clock, Redis, RedisConfig};
 use serde_json::json;
-use session::{Session, SessionError, Sessions, Token};
-use testkit::RedisServer;
+use session::{Session, SessionConfig, SessionError, Sessions, Token};
+use testkit::{Proxy, RedisServer, until};
 
 /// What a request does after it has loaded the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,4 +123,76 @@ async fn judge(sessions: &Sessions, tokens: &[Token], over: bool, changes: &[&st
         assert_eq!(seen, made, "{story}");
     }
     assert_eq!(sessions.list(&crate::support::ada()).await.unwrap().len(), good.len(), "{story}");
+}
+
+/// The same inside of one operation: it has read the session, and something comes before it writes.
+#[tokio::test]
+async fn what_comes_between_the_read_and_the_write_of_an_operation_is_seen() {
+    type Between = fn(Sessions, Token) -> futures_util::future::BoxFuture<'static, ()>;
+    let log_out: Between = |sessions, token| Box::pin(async move { sessions.log_out(&token).await.unwrap() });
+    let log_out_all: Between = |sessions, _| {
+        Box::pin(async move { assert_eq!(sessions.log_out_all(&crate::support::ada()).await.unwrap(), 1) })
+    };
+    let rotate: Between =
+        |sessions, token| Box::pin(async move { drop(sessions.rotate(&token).await.unwrap()) });
+    let change: Between = |sessions, token| {
+        Box::pin(async move {
+            sessions.patch(&token, &attributes(json!({ "between": true })), None).await.unwrap();
+        })
+    };
+    for (between, survives) in [(log_out, false), (log_out_all, false), (rotate, false), (change, true)] {
+        for rotates in [false, true] {
+            let server = RedisServer::start().await;
+            let (sessions, clock) = turned(&server);
+            let proxy = Proxy::to(&server).await;
+            let slow = slow(&proxy, &clock);
+            // The script is known there, and the connection is made.
+            let (token, _) = slow.create(&crate::support::ada(), attributes(json!({})), None).await.unwrap();
+            slow.validate(&token).await.unwrap();
+
+            let reads = || async { calls(&server).await };
+            let before = reads().await;
+            proxy.hold_replies(true);
+            let writing = tokio::task::JoinSet::from_iter([{
+                let (slow, token) = (slow.clone(), token.clone());
+                async move {
+                    if rotates {
+                        slow.rotate(&token).await.map(|(next, _)| next)
+                    } else {
+                        slow.patch(&token, &attributes(json!({ "slow": true })), None).await.map(|_| token)
+                    }
+                }
+            }]);
+            until(async || reads().await > before, SECOND * 30).await;
+            between(sessions.clone(), token.clone()).await;
+            proxy.hold_replies(false);
+            let outcome = writing.join_all().await.pop().unwrap();
+
+            match outcome {
+                Ok(token) if survives => {
+                    let session = sessions.validate(&token).await.unwrap();
+                    let changes = if rotates { 1 } else { 2 };
+                    assert_eq!(session.attributes.len(), changes, "no change is lost");
+                }
+                outcome => {
+                    assert_eq!((outcome.map(drop), survives), (Err(SessionError::Unauthenticated), false))
+                }
+            }
+        }
+    }
+}
+
+fn slow(proxy: &Proxy, clock: &Clock) -> Sessions {
+    let redis = Redis::connect(&RedisConfig { command_timeout_ms: 30_000, ..RedisConfig::at(proxy.url()) });
+    Sessions::new(redis.with_clock(clock.clone()), crate::support::keys(), SessionConfig::default())
+}
+
+/// Scripts that the server has run.
+async fn calls(server: &RedisServer) -> u64 {
+    let stats = server.cli(&["INFO", "commandstats"]).await;
+    let calls = |name: &str| {
+        let found = stats.split(&format!("cmdstat_{name}:calls=")).nth(1)?.split(',').next()?.parse::<u64>();
+        found.ok()
+    };
+    calls("evalsha").unwrap_or(0) + calls("eval").unwrap_or(0)
 }
