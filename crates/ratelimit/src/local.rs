@@ -1,17 +1,34 @@
 //! What this process admits by itself while Redis is away: its share of each limit, counted in memory.
 
 use crate::demand::{Standing, Verdict};
+use crate::limits::millis;
 use crate::runs::Runs;
 use crate::{Demand, Mode, Window};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Counts by key. Bounded: beyond it a new count has to wait until an old one is empty.
+/// Counts by key. Bounded: beyond it a new count has to wait until an old one is over.
 pub(crate) struct Local {
     nodes: u32,
     began: Instant,
-    counts: Mutex<HashMap<Vec<u8>, Vec<Runs>>>,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    by_key: HashMap<Vec<u8>, Count>,
+    /// The last judgement: time never goes back, whichever thread comes first.
+    latest: u64,
+    swept: u64,
+}
+
+/// What was admitted for one key, for each length of a window that was ever asked for.
+#[derive(Default)]
+struct Count {
+    windows: Vec<(Duration, Runs)>,
+    /// When its longest window will be empty.
+    over_at: u64,
 }
 
 impl Local {
@@ -22,17 +39,17 @@ impl Local {
 
     /// As `check.lua`: judges all, then charges those that have room when nothing denies.
     pub(crate) fn check(&self, keys: &[Vec<u8>], demands: &[Demand], cost: u32, now: Instant) -> Verdict {
-        let now = u64::try_from(now.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
+        let now = millis(now.saturating_duration_since(self.began));
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = counts.turn_to(now);
         let mut standings = Vec::with_capacity(demands.len());
         for (index, (key, demand)) in keys.iter().zip(demands).enumerate() {
-            let windows = demand.limits.windows();
-            let has_place =
-                counts.contains_key(key) || counts.len() < MOST_COUNTS || make_room(&mut counts, now);
-            let mut fresh = vec![Runs::default(); windows.len()];
-            let runs = counts.get_mut(key).filter(|runs| runs.len() == windows.len()).unwrap_or(&mut fresh);
-            for (place, (window, runs)) in windows.iter().zip(runs).enumerate() {
+            let has_place = counts.has_place_for(key);
+            let mut fresh = Count::default();
+            let count = counts.by_key.get_mut(key).unwrap_or(&mut fresh);
+            for (place, window) in demand.limits.windows().iter().enumerate() {
                 let share = self.share(window);
+                let runs = count.runs_of(window.length);
                 let used = runs.used(&share, now);
                 let needed = used.saturating_add(cost).saturating_sub(share.limit);
                 let wait = match (needed, has_place) {
@@ -54,40 +71,39 @@ impl Local {
         }
         let admitted = !standings.iter().any(|standing| standing.denies);
         if admitted && cost > 0 {
-            self.charge(&mut counts, keys, demands, cost, now, &mut standings);
+            for (index, (key, demand)) in keys.iter().zip(demands).enumerate() {
+                let mut own =
+                    standings.iter_mut().filter(|standing| standing.demand == index).collect::<Vec<_>>();
+                if own.iter().all(|standing| standing.wait.is_zero()) {
+                    let count = counts.by_key.entry(key.clone()).or_default();
+                    self.charge(count, demand, cost, now);
+                    own.iter_mut().for_each(|standing| standing.used += cost);
+                }
+            }
         }
         Verdict { admitted, mode: Mode::Local, local: true, standings }
     }
 
-    fn charge(
-        &self,
-        counts: &mut HashMap<Vec<u8>, Vec<Runs>>,
-        keys: &[Vec<u8>],
-        demands: &[Demand],
-        cost: u32,
-        now: u64,
-        standings: &mut [Standing],
-    ) {
-        for (index, (key, demand)) in keys.iter().zip(demands).enumerate() {
-            let own = || standings.iter().filter(|standing| standing.demand == index);
-            if own().any(|standing| !standing.wait.is_zero()) {
-                continue;
-            }
-            let windows = demand.limits.windows();
-            let runs = counts.entry(key.clone()).or_default();
-            runs.resize(windows.len(), Runs::default());
-            for (window, runs) in windows.iter().zip(runs) {
-                runs.charge(&self.share(window), cost, now);
-            }
-            for standing in standings.iter_mut().filter(|standing| standing.demand == index) {
-                standing.used += cost;
-            }
+    fn charge(&self, count: &mut Count, demand: &Demand, cost: u32, now: u64) {
+        for window in demand.limits.windows() {
+            count.runs_of(window.length);
         }
+        let asked = demand.limits.windows();
+        // Those of other limits, too: somebody may ask by them again.
+        for (length, runs) in &mut count.windows {
+            let window =
+                asked.iter().find(|window| window.length == *length).map(|window| self.share(window));
+            let window = window.unwrap_or(Window { limit: u32::MAX, length: *length });
+            runs.used(&window, now);
+            runs.charge(&window, cost, now);
+        }
+        let longest = count.windows.iter().map(|(length, _)| millis(*length)).max().unwrap_or_default();
+        count.over_at = now + longest + 1;
     }
 
     /// Forgets what was counted: Redis is back.
     pub(crate) fn clear(&self) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).by_key.clear();
     }
 
     /// Rounded down, so that all processes together admit no more than the limit.
@@ -96,17 +112,43 @@ impl Local {
     }
 }
 
-/// Drops what is empty by now; false when everything is in use.
-fn make_room(counts: &mut HashMap<Vec<u8>, Vec<Runs>>, now: u64) -> bool {
-    counts.retain(|_, windows| {
-        windows.iter().any(|runs| runs.newest().is_some_and(|last| now - last < KEPT_MS))
-    });
-    counts.len() < MOST_COUNTS
+impl Counts {
+    fn turn_to(&mut self, now: u64) -> u64 {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
+    /// Whether a key is there or may come; what is over goes, looked for once a second.
+    fn has_place_for(&mut self, key: &[u8]) -> bool {
+        let is_full = self.by_key.len() >= MOST_COUNTS && !self.by_key.contains_key(key);
+        if is_full && self.swept + SWEEP_EVERY_MS <= self.latest {
+            self.swept = self.latest;
+            self.by_key.retain(|_, count| count.over_at > self.latest);
+        }
+        !is_full || self.by_key.len() < MOST_COUNTS
+    }
+}
+
+impl Count {
+    /// The runs of a window. One of a new length begins with those of the longest, so that other limits refill nothing.
+    fn runs_of(&mut self, length: Duration) -> &mut Runs {
+        let place = self.windows.iter().position(|(known, _)| *known == length).unwrap_or_else(|| {
+            let longest = self.windows.iter().max_by_key(|(known, _)| *known);
+            let runs = longest.map(|(_, runs)| runs.clone()).unwrap_or_default();
+            if self.windows.len() >= MOST_LENGTHS {
+                self.windows.remove(0);
+            }
+            self.windows.push((length, runs));
+            self.windows.len() - 1
+        });
+        &mut self.windows[place].1
+    }
 }
 
 const MOST_COUNTS: usize = 65_536;
-/// No window is longer.
-const KEPT_MS: u64 = 31 * 24 * 3600 * 1000;
+/// Of windows for one count: those of a few limits that take turns.
+const MOST_LENGTHS: usize = 16;
+const SWEEP_EVERY_MS: u64 = 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -158,5 +200,40 @@ mod tests {
         assert_eq!(ask(false), (true, vec![1, 1]));
         assert_eq!(ask(false), (false, vec![1, 1]));
         assert_eq!(ask(true), (true, vec![1, 2]));
+    }
+
+    #[test]
+    fn a_thread_that_comes_late_with_an_earlier_moment_is_judged_now() {
+        let (local, keys, demands) = (Local::new(1), [b"k".to_vec()], [demand(2)]);
+        let start = Instant::now() + Duration::from_secs(9);
+        let ask = |now| local.check(&keys, &demands, 1, now).admitted;
+        assert!(ask(start) && ask(start - Duration::from_secs(5)) && !ask(start - Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn other_windows_of_the_same_count_refill_nothing() {
+        let (local, keys, now) = (Local::new(1), [b"k".to_vec()], Instant::now() + Duration::from_secs(9));
+        let of = |limit, seconds| {
+            let limits = Arc::new(Limits::one(limit, Duration::from_secs(seconds)).unwrap());
+            [Demand { limits, ..demand(1) }]
+        };
+        let admitted =
+            |demands: &[Demand]| (0..9).filter(|_| local.check(&keys, demands, 1, now).admitted).count();
+        let seen = [of(3, 10), of(3, 20), of(4, 10), of(4, 5)].map(|demands| admitted(&demands));
+        assert_eq!(seen, [3, 0, 1, 0]);
+    }
+
+    #[test]
+    fn a_full_table_admits_new_counts_again_once_old_ones_are_over() {
+        let (local, start) = (Local::new(1), Instant::now() + Duration::from_secs(1));
+        let demands = [demand(2)];
+        let ask = |n: usize, ms| {
+            local.check(&[n.to_le_bytes().to_vec()], &demands, 1, start + Duration::from_millis(ms)).admitted
+        };
+        assert!((0..MOST_COUNTS).all(|n| ask(n, 0)));
+        assert!(!ask(MOST_COUNTS, 1_000), "they are in use");
+        assert!(ask(7, 1_000), "one that is there goes on");
+        assert!(!ask(MOST_COUNTS, 1_500), "looked for once a second");
+        assert!(ask(MOST_COUNTS, 2_001));
     }
 }

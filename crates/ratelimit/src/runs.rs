@@ -50,11 +50,6 @@ impl Runs {
         self.runs.front().map_or(0, |run| run.last + millis(window.length) + 1 - now)
     }
 
-    /// The last admission; none when there is nothing in the window.
-    pub(crate) fn newest(&self) -> Option<u64> {
-        self.runs.back().map(|run| run.last)
-    }
-
     /// Counts units of this moment.
     pub(crate) fn charge(&mut self, window: &Window, units: u32, now: u64) {
         let grain =
