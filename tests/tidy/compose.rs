@@ -25,7 +25,7 @@ const ALWAYS: [&str; 6] = [
 ];
 
 /// What some have besides.
-const LINES: [(&str, &[&str]); 6] = [
+const LINES: [(&str, &[&str]); 8] = [
     (
         "init",
         &[
@@ -54,6 +54,9 @@ const LINES: [(&str, &[&str]); 6] = [
         ],
     ),
     ("cache-api", SERVICE),
+    ("ratelimit-gateway", SERVICE),
+    // The folder, so that an editor that replaces the file is seen.
+    ("ratelimit-gateway", &["./deploy/gateway:/etc/sluice/gateway:ro"]),
     ("queue-worker", SERVICE),
     // A range, so that each replica finds a port.
     ("queue-worker", &["ports: [\"127.0.0.1:5260-5279:5243\"]"]),

@@ -67,3 +67,28 @@ fn files_have_a_purpose_a_name_and_a_size() {
 fn containers_have_what_they_are_promised_and_no_right_besides() {
     require(&compose::complaints(&Tree::read()));
 }
+
+/// A file that a binary carries has to be where its image is built.
+#[test]
+fn what_a_service_includes_is_in_the_build_context() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let context = std::fs::read_to_string(root.join(".dockerignore")).unwrap();
+    let tree = Tree::read();
+    let sources =
+        tree.ending(".rs").filter(|file| file.path.starts_with("services/") && file.path.contains("/src/"));
+    let carried: Vec<_> = sources
+        .flat_map(|file| {
+            file.text.split("include_str!(\"../../../").skip(1).filter_map(|rest| rest.split('"').next())
+        })
+        .collect();
+    assert!(carried.contains(&"deploy/redis/redis.conf"), "{carried:?}");
+    let allowed = |path: &&str| {
+        context.lines().any(|line| line.strip_prefix('!').is_some_and(|it| path.starts_with(it)))
+    };
+    let missing: Vec<_> = carried
+        .into_iter()
+        .filter(|path| !allowed(path))
+        .map(|path| format!(".dockerignore leaves out {path}"))
+        .collect();
+    require(&missing);
+}
