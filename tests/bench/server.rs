@@ -57,10 +57,8 @@ impl Server {
             Self::Admin | Self::Door => {
                 let rules = files.path().join("gateway.toml");
                 std::fs::write(&rules, RULES.replace("UPSTREAM", &behind.to_string()))?;
-                let admin = free_port();
-                let process = settings.gateway(&rules, admin)?;
-                answers(&process, admin, "/health/ready").await?;
-                let port = if self == Self::Door { process.port() } else { admin };
+                let process = settings.gateway(&rules).await?;
+                let port = if self == Self::Door { process.port() } else { process.admin_port() };
                 (process, port, "Sluice".to_owned())
             }
             Self::Nginx => {

@@ -41,15 +41,13 @@ impl Settings {
         Ok(Service::start(name, &self.env()?).await)
     }
 
-    /// The gateway as it is shipped, with these rules, and its admin port on 127.0.0.1. Waits for nothing.
-    pub(crate) fn gateway(&self, rules: &Path, admin_port: u16) -> anyhow::Result<Service> {
-        let admin = format!("127.0.0.1:{admin_port}");
+    /// The gateway as it is shipped, with these rules.
+    pub(crate) async fn gateway(&self, rules: &Path) -> anyhow::Result<Service> {
         let own = [
-            ("SLUICE__RATELIMIT_GATEWAY__ADMIN_BIND", &*admin),
             ("SLUICE__RATELIMIT_GATEWAY__DOOR__WORKERS", &*self.workers),
             ("SLUICE__RATELIMIT_GATEWAY__RULES_FILE", rules.to_str().context("a readable temp folder")?),
         ];
-        Ok(Service::spawn("ratelimit-gateway", &[], &[&self.env()?[..], &own].concat()))
+        Ok(Service::start_with_admin("ratelimit-gateway", &[&self.env()?[..], &own].concat()).await)
     }
 
     /// This binary once more, as a server.

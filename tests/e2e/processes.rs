@@ -1,12 +1,8 @@
 //! The services as processes of this machine, each twice, on one Redis: nothing but Redis connects them.
 
-use std::time::Duration;
-
-use testkit::{Client, Keys, RedisServer, Service, free_port, until};
+use testkit::{Keys, RedisServer, Service};
 
 use crate::stack::{Addresses, Stack};
-
-const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// The processes end with it.
 pub(crate) struct Processes {
@@ -48,13 +44,7 @@ impl Processes {
                 urls.push(service.base_url());
                 services.push(service);
             }
-            let admin = format!("127.0.0.1:{}", free_port());
-            own.push(("SLUICE__RATELIMIT_GATEWAY__ADMIN_BIND", admin.clone()));
-            let gateway = Service::spawn("ratelimit-gateway", &[], &borrowed(&own));
-            let client = Client::new(&format!("http://{admin}"));
-            let ready =
-                async || client.get("/health/ready").send().await.is_ok_and(|it| it.status().is_success());
-            until(ready, READY_WITHIN).await;
+            let gateway = Service::start_with_admin("ratelimit-gateway", &borrowed(&own)).await;
             addresses.gateways.push(gateway.base_url());
             services.push(gateway);
         }

@@ -8,7 +8,7 @@ use judge::Judge;
 use std::io::Write;
 use std::time::Duration;
 use tempfile::NamedTempFile;
-use testkit::{Keys, Service, free_port, until};
+use testkit::{Keys, Service};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -301,16 +301,10 @@ async fn gateway(port: u16) -> Gateway {
     writeln!(rules, "[upstreams.judge]\ntargets = [\"http://127.0.0.1:{port}\"]").unwrap();
     writeln!(rules, "[[routes]]\nname = \"all\"\npath = \"/\"\nupstream = \"judge\"").unwrap();
     let (keys, _) = Keys::admin();
-    let admin = format!("127.0.0.1:{}", free_port());
     let (rules_file, keys_file) = (rules.path().display().to_string(), keys.path().display().to_string());
-    let env = [
-        ("SLUICE__RATELIMIT_GATEWAY__ADMIN_BIND", &*admin),
-        ("SLUICE__RATELIMIT_GATEWAY__RULES_FILE", &*rules_file),
-        ("SLUICE__AUTH__KEYS_FILE", &*keys_file),
-    ];
-    let service = Service::spawn("ratelimit-gateway", &[], &env);
-    let port = service.port();
-    until(async || TcpStream::connect(("127.0.0.1", port)).await.is_ok(), DEADLINE).await;
+    let env =
+        [("SLUICE__RATELIMIT_GATEWAY__RULES_FILE", &*rules_file), ("SLUICE__AUTH__KEYS_FILE", &*keys_file)];
+    let service = Service::start_with_admin("ratelimit-gateway", &env).await;
     Gateway { service, _rules: rules, _keys: keys }
 }
 

@@ -24,6 +24,8 @@ pub struct Service {
     program: Program,
     name: String,
     port: Port,
+    /// Of one that tells its health at another address than users reach it.
+    admin: Option<Port>,
     _folder: TempDir,
 }
 
@@ -47,17 +49,25 @@ impl Service {
         service
     }
 
+    /// As [`Service::start`], for one whose health, and what operators ask, is at an address of its own: also sets
+    /// `SLUICE__<NAME>__ADMIN_BIND`.
+    pub async fn start_with_admin(name: &str, env: &[(&str, &str)]) -> Self {
+        let mut service = Self::launch(service_binary(name), name, &[], env, Some(Port::take()));
+        service.wait_until_ready().await;
+        service
+    }
+
     /// Starts a workspace binary with arguments and waits for nothing.
     pub fn spawn(name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
-        Self::launch(service_binary(name), name, args, env)
+        Self::launch(service_binary(name), name, args, env, None)
     }
 
     /// Starts any program in the same way (its address in `SLUICE__<NAME>__BIND`) and waits for nothing.
     pub fn spawn_program(path: &Path, name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
-        Self::launch(path.to_owned(), name, args, env)
+        Self::launch(path.to_owned(), name, args, env, None)
     }
 
-    fn launch(path: PathBuf, name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+    fn launch(path: PathBuf, name: &str, args: &[&str], env: &[(&str, &str)], admin: Option<Port>) -> Self {
         let folder = tempfile::Builder::new().prefix("sluice-service-").tempdir().expect("a temp folder");
         let port = Port::take();
         let mut program = Program {
@@ -67,11 +77,14 @@ impl Service {
             log: folder.path().join("service.log"),
             ..Program::default()
         };
-        let bind = format!("SLUICE__{}__BIND", name.replace('-', "_").to_uppercase());
-        program.env.push((bind.into(), format!("127.0.0.1:{}", port.number).into()));
+        let section = name.replace('-', "_").to_uppercase();
+        for (setting, port) in [("BIND", Some(&port)), ("ADMIN_BIND", admin.as_ref())] {
+            let address = port.map(|port| format!("127.0.0.1:{}", port.number).into());
+            program.env.extend(address.map(|it| (format!("SLUICE__{section}__{setting}").into(), it)));
+        }
         program.env.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
         let process = Guarded::start(&program);
-        Self { process, program, name: name.to_owned(), port, _folder: folder }
+        Self { process, program, name: name.to_owned(), port, admin, _folder: folder }
     }
 
     /// `http://127.0.0.1:<port>`, without a slash at the end.
@@ -82,6 +95,16 @@ impl Service {
     /// The port of 127.0.0.1 that it was told to bind; the same after a restart.
     pub fn port(&self) -> u16 {
         self.port.number
+    }
+
+    /// The port of 127.0.0.1 where operators ask: its own, or the only one.
+    pub fn admin_port(&self) -> u16 {
+        self.admin.as_ref().unwrap_or(&self.port).number
+    }
+
+    /// `http://127.0.0.1:<admin port>`, without a slash at the end.
+    pub fn admin_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin_port())
     }
 
     /// A client of this service that sends the key.
@@ -147,7 +170,7 @@ impl Service {
     }
 
     async fn wait_for(&mut self, path: &str) {
-        let client = Client::new(&self.base_url());
+        let client = Client::new(&self.admin_url());
         // Twice the deadline: `until` would not tell why, the log below does.
         let answered = until(
             || {
@@ -174,7 +197,7 @@ mod tests {
 
     /// A shell instead of a service: what is tested here is how a process is held.
     fn shell(script: &str, env: &[(&str, &str)]) -> Service {
-        Service::launch("/bin/sh".into(), "some-service", &["-c", script], env)
+        Service::launch("/bin/sh".into(), "some-service", &["-c", script], env, None)
     }
 
     async fn has_logged(service: &Service, text: &str) {

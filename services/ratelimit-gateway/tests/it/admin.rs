@@ -94,7 +94,7 @@ async fn a_count_can_be_seen_and_forgotten() {
 #[tokio::test]
 async fn the_admin_address_is_for_gateway_admins() {
     let gateway = Gateway::start(&rules()).await;
-    let stranger = Client::new(&format!("http://127.0.0.1:{}", gateway.admin_port));
+    let stranger = Client::new(&gateway.service.admin_url());
     let reader = stranger.with_key(&gateway.reader);
     for (status, client) in [(401, &stranger), (403, &reader)] {
         for request in [

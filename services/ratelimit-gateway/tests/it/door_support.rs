@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 use tempfile::NamedTempFile;
-use testkit::{Keys, Service, free_port, until};
+use testkit::{Keys, Service};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -41,18 +41,15 @@ impl Door {
         std::io::Write::write_all(&mut rules, text.as_bytes()).unwrap();
 
         let (keys, _) = Keys::admin();
-        let (own, admin) = ("SLUICE__RATELIMIT_GATEWAY__", format!("127.0.0.1:{}", free_port()));
+        let own = "SLUICE__RATELIMIT_GATEWAY__";
         let door = settings.iter().filter_map(|(name, value)| Some((name.strip_prefix("door.")?, *value)));
         let mut env: Vec<(String, String)> = door
             .map(|(name, value)| (format!("{own}DOOR__{}", name.to_uppercase()), value.to_owned()))
             .collect();
-        env.push((format!("{own}ADMIN_BIND"), admin));
         env.push((format!("{own}RULES_FILE"), rules.path().display().to_string()));
         env.push(("SLUICE__AUTH__KEYS_FILE".into(), keys.path().display().to_string()));
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let service = Service::spawn("ratelimit-gateway", &[], &env);
-        let port = service.port();
-        until(async || TcpStream::connect(("127.0.0.1", port)).await.is_ok(), DEADLINE).await;
+        let service = Service::start_with_admin("ratelimit-gateway", &env).await;
         Self { service, _rules: rules, _keys: keys }
     }
 

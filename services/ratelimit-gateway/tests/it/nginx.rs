@@ -19,7 +19,7 @@ impl Nginx {
         let recipe = recipe.split("```nginx\n").nth(1).and_then(|text| text.split("```").next()).unwrap();
         let recipe = recipe
             .replace("listen 80;", &format!("listen 127.0.0.1:{port};"))
-            .replace("127.0.0.1:5252", &format!("127.0.0.1:{}", gateway.admin_port))
+            .replace("127.0.0.1:5252", &format!("127.0.0.1:{}", gateway.service.admin_port()))
             .replace("127.0.0.1:8000", &format!("127.0.0.1:{}", gateway.upstream))
             .replace("sk_nginx_…", &gateway.key);
         let temp = |kind: &str| format!("{kind}_temp_path {kind};");
@@ -102,8 +102,7 @@ async fn an_nginx_passes_on_who_asks_and_refuses_who_does_not_say() {
 async fn another_proxy_hears_the_status_itself() {
     let gateway = Gateway::start(&rules()).await;
     let ask = |uri: &str, client: &str| {
-        let request =
-            Client::new(&format!("http://127.0.0.1:{}", gateway.admin_port)).get("/v1/ratelimit/auth");
+        let request = Client::new(&gateway.service.admin_url()).get("/v1/ratelimit/auth");
         let request = request.header("sluice-gateway-key", &gateway.key).header("x-forwarded-for", client);
         request.header("x-forwarded-uri", uri).header("x-forwarded-method", "POST").send()
     };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
-use testkit::{Client, Keys, RedisServer, Service, free_port};
+use testkit::{Client, Keys, RedisServer, Service};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -21,7 +21,6 @@ pub(crate) struct Gateway {
     pub(crate) public: Client,
     /// With the almighty key.
     pub(crate) admin: Client,
-    pub(crate) admin_port: u16,
     folder: TempDir,
     pub(crate) upstream: u16,
     _upstreams: JoinSet<()>,
@@ -44,24 +43,17 @@ impl Gateway {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         std::fs::write(folder.path().join("gateway.toml"), rules_text(upstream, rules)).unwrap();
-        let admin_port = free_port();
         let (url, keys_file) = (redis.url(), keys.path().display().to_string());
         let rules_file = folder.path().join("gateway.toml").display().to_string();
         let env = [
             ("SLUICE__REDIS__URL", &*url),
             ("SLUICE__AUTH__KEYS_FILE", &*keys_file),
             ("SLUICE__RATELIMIT_GATEWAY__RULES_FILE", &*rules_file),
-            ("SLUICE__RATELIMIT_GATEWAY__ADMIN_BIND", &*format!("127.0.0.1:{admin_port}")),
             ("SLUICE__HTTP__WORKERS", "1"),
         ];
-        let service = Service::spawn("ratelimit-gateway", &[], &env);
-        let admin = Client::new(&format!("http://127.0.0.1:{admin_port}")).with_key(&key);
+        let service = Service::start_with_admin("ratelimit-gateway", &env).await;
+        let admin = Client::new(&service.admin_url()).with_key(&key);
         let public = Client::new(&service.base_url());
-        let is_ready = || async {
-            let answer = admin.get("/health/ready").send().await;
-            answer.is_ok_and(|answer| answer.status() == 200)
-        };
-        testkit::until(is_ready, DEADLINE).await;
         Self {
             service,
             redis,
@@ -70,7 +62,6 @@ impl Gateway {
             _keys: keys,
             public,
             admin,
-            admin_port,
             folder,
             upstream,
             _upstreams: upstreams,
