@@ -13,8 +13,3 @@ pub(crate) fn count(redis: &Redis, scope: &Scope, policy: &PolicyName) -> Key {
 pub(crate) fn resets(redis: &Redis) -> Channel {
     redis.channel("rl:{resets}")
 }
-
-/// The same, as `SPUBLISH` takes it.
-pub(crate) fn resets_channel(redis: &Redis) -> Key {
-    redis.key("rl:{resets}")
-}

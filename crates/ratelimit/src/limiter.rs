@@ -137,8 +137,7 @@ impl Limiter {
         let key = keys::count(&inner.redis, scope, policy);
         let gone = inner.redis.command("DEL", &key, Vec::new()).await?.into_int()?;
         inner.denials.forget(key.as_bytes());
-        let message = Arg::from(key.as_bytes());
-        inner.redis.command("SPUBLISH", &keys::resets_channel(&inner.redis), vec![message]).await?;
+        inner.redis.publish(&keys::resets(&inner.redis), key.as_bytes()).await?;
         Ok(gone > 0)
     }
 }
@@ -163,8 +162,12 @@ impl Inner {
                 standings.extend(found.into_iter().flatten());
             }
         }
-        let mode = if self.watch.is_careful(now) { Mode::Careful } else { Mode::Exact };
-        (!standings.is_empty()).then_some(Verdict { admitted: false, mode, local: true, standings })
+        (!standings.is_empty()).then(|| Verdict {
+            admitted: false,
+            mode: self.mode(),
+            local: true,
+            standings,
+        })
     }
 
     /// Keeps each demand that denied.

@@ -181,6 +181,16 @@ impl Redis {
         self.inner.subscriber.subscribe(channel).await
     }
 
+    /// Tells whoever listens to a sharded channel. One round trip. (A script that changes something publishes by itself.)
+    ///
+    /// # Errors
+    /// As [`Redis::run`].
+    pub async fn publish(&self, channel: &Channel, message: impl Into<Arg>) -> Result<(), RedisError> {
+        let name = Bytes::copy_from_slice(channel.as_str().as_bytes());
+        let args = vec![blob(&name), Value::from(message.into())];
+        self.send("SPUBLISH", Some(&name), args, None).await.map(drop)
+    }
+
     /// How many requests went to Redis through this handle and its clones.
     pub fn round_trips(&self) -> u64 {
         self.inner.round_trips.load(Ordering::Relaxed)

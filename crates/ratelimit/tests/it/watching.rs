@@ -1,6 +1,6 @@
 //! Exactness has conditions; when one of them is in doubt, the limiter says so.
 
-use crate::support::{LONG, MS, SECOND, ask, limiter_on, user};
+use crate::support::{LONG, SECOND, ask, limiter_on, user};
 use ratelimit::Mode;
 use testkit::{RedisOptions, RedisServer, until};
 
@@ -88,5 +88,4 @@ async fn the_moment_is_that_of_redis_and_not_of_the_process() {
         "judged {} ms before Redis went on",
         resumed.millis() - judged as i64
     );
-    let _ = MS;
 }

@@ -1,6 +1,6 @@
 //! Group commit.
 
-use crate::support::{ADD_EACH, HOW_MANY, LONG, counter};
+use crate::support::{ADD_EACH, ADD_ITS_OWN, HOW_MANY, LONG, counter};
 use futures_util::future::join_all;
 use redis_core::{Arg, Redis, RedisConfig, RedisError, Reply};
 use std::num::NonZeroUsize;
@@ -157,4 +157,38 @@ async fn closing_waits_for_a_write_whose_caller_is_gone() {
     redis.close().await;
 
     assert_eq!(server.cli(&["GET", "{t}:counter"]).await, "1");
+}
+
+#[tokio::test]
+async fn items_with_keys_of_their_own_share_round_trips_too_and_each_has_its_answer() {
+    let server = RedisServer::start().await;
+    let redis = Redis::connect(&RedisConfig::at(server.url()));
+    let own = |n: usize, item: &'static str| {
+        redis.batch_across(&ADD_ITS_OWN, vec![redis.key(format!("{{{n}}}:counter"))], vec![Arg::from(item)])
+    };
+    own(0, "1").await.unwrap();
+
+    let before = redis.round_trips();
+    let answers = join_all((0..129).map(|n| own(n, if n == 5 { "fail" } else { "10" }))).await;
+
+    assert_eq!(redis.round_trips() - before, 3, "one alone, then 64, then 64");
+    for (n, answer) in answers.into_iter().enumerate() {
+        match n {
+            0 => assert_eq!(answer, Ok(Reply::Int(11))),
+            5 => assert!(matches!(answer, Err(RedisError::Reply(_))), "{answer:?}"),
+            _ => assert_eq!(answer, Ok(Reply::Int(10)), "{n}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_refuses_items_of_several_slots_and_has_run_none() {
+    let server = RedisServer::cluster().await;
+    let redis = Redis::connect(&RedisConfig::at(server.url()));
+    let key = |n: u8| redis.key(format!("{{{n}}}:counter"));
+    let refused = redis.batch_across(&ADD_ITS_OWN, vec![key(1), key(2)], vec![Arg::from("1")]).await;
+    assert!(matches!(&refused, Err(RedisError::Reply(text)) if text.starts_with("CROSSSLOT")), "{refused:?}");
+    for n in [1, 2] {
+        assert_eq!(redis.get(&key(n)).await, Ok(None));
+    }
 }

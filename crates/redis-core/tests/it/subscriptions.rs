@@ -11,7 +11,7 @@ async fn a_message_reaches_every_subscriber_of_its_channel_and_no_other() {
         let mut one = redis.subscribe(&redis.channel("c:{a}")).await.unwrap();
         let mut two = redis.subscribe(&redis.channel("c:{a}")).await.unwrap();
         let mut other = redis.subscribe(&redis.channel("c:{b}")).await.unwrap();
-        server.cli(&["SPUBLISH", "c:{a}", "hello"]).await;
+        redis.publish(&redis.channel("c:{a}"), "hello").await.unwrap();
         server.cli(&["SPUBLISH", "c:{b}", "elsewhere"]).await;
 
         assert_eq!(message(&mut one).await, "hello");

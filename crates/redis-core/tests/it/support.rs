@@ -20,6 +20,12 @@ pub(crate) static ADD_EACH: LazyLock<Script> = LazyLock::new(|| {
     Script::batched("add_each", 1, &[], body)
 });
 
+/// Adds each item to the key that it brought; `fail` is refused alone.
+pub(crate) static ADD_ITS_OWN: LazyLock<Script> = LazyLock::new(|| {
+    let body = "#!lua\nlocal out = {}\nfor i = 2, #ARGV do\n  if ARGV[i] == 'fail' then out[#out + 1] = redis.error_reply('ERR refused')\n  else out[#out + 1] = redis.call('INCRBY', KEYS[i - 1], ARGV[i]) end\nend\nreturn out";
+    Script::batched("add_its_own", 1, &[], body)
+});
+
 /// Answers each item with how many share its call.
 pub(crate) static HOW_MANY: LazyLock<Script> = LazyLock::new(|| {
     let body = "#!lua flags=no-writes\nlocal out = {}\nfor i = 2, #ARGV do out[#out + 1] = #ARGV - 1 end\nreturn out";
