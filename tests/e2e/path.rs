@@ -106,6 +106,7 @@ async fn a_limit_is_one_limit_over_all_gateways(stack: &Stack) {
         admitted += 1;
         assert!(admitted <= 20, "two gateways admitted more than one may");
     };
+    assert_eq!(admitted, 20, "nor fewer");
     assert_eq!(refused.headers()["content-type"], "application/problem+json");
     assert!(refused.headers().contains_key("retry-after"), "{refused:?}");
     assert!(refused.headers()["ratelimit"].to_str().unwrap().contains("r=0"), "{refused:?}");

@@ -303,6 +303,7 @@ mod tests {
             })
         );
     }
+
     #[test]
     fn a_type_that_others_defined_stands_in_place_of_ours_and_brings_its_members() {
         let problem = Problem::new(ErrorCode::RateLimited, "wait")

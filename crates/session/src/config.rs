@@ -4,7 +4,6 @@ use crate::{InvalidKeys, SessionKeys};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// `[session]` in `sluice.toml`, `SLUICE__SESSION__*` in the environment: the same for every service that knows sessions.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,12 +36,9 @@ impl Default for SessionConfig {
     }
 }
 
-/// The key of the section that is wrong, and its rule.
-pub type Complaint = (&'static str, String);
-
 impl SessionConfig {
-    /// What breaks its rule, if something does.
-    pub fn complaint(&self) -> Option<Complaint> {
+    /// The setting that breaks its rule, if one does, and the rule.
+    pub fn complaint(&self) -> Option<(&'static str, &'static str)> {
         let rules = [
             (
                 "absolute_ttl_ms",
@@ -56,12 +52,13 @@ impl SessionConfig {
             ),
             ("max_per_user", (1..=1000).contains(&self.max_per_user), "1 to 1000"),
             ("max_attributes_bytes", (2..=1 << 20).contains(&self.max_attributes_bytes), "2 to 1,048,576"),
+            (
+                "keys_file",
+                self.user_key_file.is_some() == self.keys_file.is_some(),
+                "set together with session.user_key_file, or neither",
+            ),
         ];
-        let both = self.user_key_file.is_some() == self.keys_file.is_some();
-        rules
-            .into_iter()
-            .chain([("keys_file", both, "set together with session.user_key_file, or neither")])
-            .find_map(|(key, holds, rule)| (!holds).then(|| (key, rule.to_owned())))
+        rules.into_iter().find_map(|(key, holds, rule)| (!holds).then_some((key, rule)))
     }
 
     /// The keys of its files, by `read`, which names the setting that is wrong. None when no files are set.
@@ -79,16 +76,6 @@ impl SessionConfig {
         SessionKeys::parse(user.expose_secret(), ring.expose_secret())
             .map(Some)
             .map_err(|error| wrong(if error == InvalidKeys::User { user_at } else { ring_at }, error))
-    }
-
-    /// The default idle time.
-    pub fn idle(&self) -> Duration {
-        Duration::from_millis(self.idle_ttl_ms)
-    }
-
-    /// The longest life.
-    pub fn absolute(&self) -> Duration {
-        Duration::from_millis(self.absolute_ttl_ms)
     }
 }
 

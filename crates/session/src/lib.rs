@@ -8,7 +8,7 @@ mod seal;
 mod sessions;
 mod token;
 
-pub use config::{Complaint, SessionConfig};
+pub use config::SessionConfig;
 pub use error::SessionError;
 pub use seal::{InvalidKeys, SessionKeys};
 pub use sessions::{Attributes, Listed, Revision, Session, Sessions, Times};

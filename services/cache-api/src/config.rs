@@ -31,10 +31,13 @@ pub struct Config {
 }
 
 impl Config {
+    fn session_keys_of_files(&self) -> Result<Option<SessionKeys>, ConfigError> {
+        self.session.keys(read_secret_file, |key, error| ConfigError::value(key, error.to_string()))
+    }
+
     /// The keys of sessions, from their files or made for this process.
     pub(crate) fn session_keys(&self) -> Result<SessionKeys, ConfigError> {
-        let keys =
-            self.session.keys(read_secret_file, |key, error| ConfigError::value(key, error.to_string()))?;
+        let keys = self.session_keys_of_files()?;
         Ok(keys.unwrap_or_else(|| {
             tracing::warn!(
                 "session.keys_file is not set: sessions are known only to this process, until it ends"
@@ -141,7 +144,7 @@ impl ServiceConfig for Config {
         if let Some((key, rule)) = self.session.complaint() {
             return Err(ConfigError::value(format!("session.{key}"), rule));
         }
-        self.session.keys(read_secret_file, |key, error| ConfigError::value(key, error.to_string()))?;
+        self.session_keys_of_files()?;
         self.cache_api.stamp_key().map(drop)
     }
 }

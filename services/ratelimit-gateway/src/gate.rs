@@ -35,9 +35,7 @@ pub(crate) enum Passage {
 #[derive(Debug)]
 pub(crate) struct Forward {
     pub(crate) route: Arc<Route>,
-    /// Fields that a client must not be able to set: removed from the request before `request_fields` are added.
-    pub(crate) removed: Arc<[HeaderName]>,
-    /// Identity, correlation, `X-Forwarded-*`.
+    /// Identity, correlation, `X-Forwarded-*`: in place of what the request says there, and of [`NOT_THE_CLIENTS`].
     pub(crate) request_fields: HeaderMap,
     /// For the answer: `RateLimit`, `RateLimit-Policy`, mode, correlation.
     pub(crate) answer_fields: HeaderMap,
@@ -56,12 +54,11 @@ pub(crate) struct Gate {
     pub(crate) rules: Live,
     pub(crate) limiter: Limiter,
     keys: Authenticator,
-    removed: Arc<[HeaderName]>,
 }
 
 impl Gate {
     pub(crate) fn new(rules: Live, limiter: Limiter, keys: Authenticator) -> Self {
-        Self { rules, limiter, keys, removed: Arc::new(NOT_THE_CLIENTS) }
+        Self { rules, limiter, keys }
     }
 
     /// Which route, who asks, and whether all of its policies have room; charges them if so. One round trip to Redis, none
@@ -84,12 +81,7 @@ impl Gate {
             Ok(Known { route, identity, way }) => {
                 let mut request_fields = upstream_fields(asked, &identity, &way);
                 set(&mut request_fields, CORRELATION, &correlation);
-                Passage::Forward(Forward {
-                    route,
-                    removed: self.removed.clone(),
-                    request_fields,
-                    answer_fields,
-                })
+                Passage::Forward(Forward { route, request_fields, answer_fields })
             }
             Err(problem) => Passage::Refuse(Refusal { problem, correlation, answer_fields }),
         }
@@ -191,7 +183,7 @@ pub(crate) const PROJECT: HeaderName = HeaderName::from_static("sluice-project")
 pub(crate) const TIER: HeaderName = HeaderName::from_static("sluice-tier");
 
 /// What an upstream believes because it is ours to say.
-const NOT_THE_CLIENTS: [HeaderName; 10] = [
+pub(crate) static NOT_THE_CLIENTS: [HeaderName; 10] = [
     USER,
     PROJECT,
     TIER,

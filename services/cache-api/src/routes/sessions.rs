@@ -29,11 +29,7 @@ pub(crate) async fn create(
     let wire::NewSession { user_id, attributes, idle_ttl_ms, cookie } = body.into_inner();
     let idle = idle_ttl_ms.map(Duration::from_millis);
     let (token, session) = api.sessions.create(&user_id, attributes, idle).await?;
-    let mut answer = HttpResponse::Created();
-    if cookie {
-        answer.cookie(cookie_of(&token, &session.times));
-    }
-    Ok(with_token(answer, token, session))
+    Ok(with_token(HttpResponse::Created(), token, session, cookie))
 }
 
 /// `GET /v1/sessions/current`: the session of the token, which lives on by being used. One round trip.
@@ -79,11 +75,7 @@ pub(crate) async fn patch(
 )]
 pub(crate) async fn rotate(shown: Shown, api: Data<Api>) -> Result<HttpResponse, Problem> {
     let (token, session) = api.sessions.rotate(&shown.token).await?;
-    let mut answer = HttpResponse::Ok();
-    if shown.by_cookie {
-        answer.cookie(cookie_of(&token, &session.times));
-    }
-    Ok(with_token(answer, token, session))
+    Ok(with_token(HttpResponse::Ok(), token, session, shown.by_cookie))
 }
 
 /// `DELETE /v1/sessions/current`: 204; whatever was begun with it before is refused from now on. One round trip.
@@ -204,8 +196,11 @@ impl Shown {
     }
 }
 
-fn with_token(answer: HttpResponseBuilder, token: Token, session: Session) -> HttpResponse {
+fn with_token(answer: HttpResponseBuilder, token: Token, session: Session, as_cookie: bool) -> HttpResponse {
     let mut answer = private(answer);
+    if as_cookie {
+        answer.cookie(cookie_of(&token, &session.times));
+    }
     answer.insert_header((ETAG, tag(session.revision).header()));
     answer.json(wire::SessionWithToken { token: token.expose(), session: view(session) })
 }

@@ -3,6 +3,7 @@
 use super::guard::RequestInFlight;
 use super::patience;
 use super::relay::Relay;
+use crate::gate::CORRELATION;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -86,6 +87,3 @@ impl Body for AnswerBody {
         }
     }
 }
-
-/// As http-kit writes it.
-pub(super) const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");

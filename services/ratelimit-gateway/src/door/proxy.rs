@@ -1,6 +1,6 @@
 //! One request: asked at the gate, sent to an upstream, its answer brought back.
 
-use super::answer::{self, AnswerBody, CORRELATION, Kind};
+use super::answer::{self, AnswerBody, Kind};
 use super::config::DoorConfig;
 use super::fields::{self, Hops};
 use super::guard::{REFUSED, RequestInFlight};
@@ -10,7 +10,7 @@ use super::refusal::Reason;
 use super::relay::Relay;
 use super::tunnel;
 use super::upload::{Progress, Upload};
-use crate::gate::{Asked, Forward, Gate, Passage};
+use crate::gate::{Asked, CORRELATION, Forward, Gate, NOT_THE_CLIENTS, Passage};
 use crate::rules::Timeouts;
 use domain::ErrorCode;
 use http::header::{
@@ -352,7 +352,7 @@ fn prepare(parts: &mut Parts, host: &str, forward: &Forward, has_body: bool, is_
     let headers = &mut parts.headers;
     let takes_trailers = fields::takes_trailers(headers);
     fields::strip_hop(headers);
-    fields::remove_forged(headers, &forward.removed, &forward.request_fields);
+    fields::remove_forged(headers, &NOT_THE_CLIENTS, &forward.request_fields);
     if parts.version == Version::HTTP_2 {
         fields::join_cookies(headers);
     }
