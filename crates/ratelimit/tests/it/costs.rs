@@ -5,6 +5,13 @@ use futures_util::future::join_all;
 use ratelimit::Away;
 use testkit::{Proxy, RedisServer};
 
+/// The limiter listens for resets: what it begins with, on a connection of its own, is over. Once a second it looks at
+/// Redis, which may fall into any count.
+async fn listens(server: &RedisServer) {
+    let subscribed = async || server.cli(&["PUBSUB", "SHARDNUMSUB", "rl:{resets}"]).await.contains('1');
+    testkit::until(subscribed, SECOND * 30).await;
+}
+
 #[tokio::test]
 async fn a_check_is_one_round_trip_whatever_it_is_about() {
     let server = RedisServer::start().await;
@@ -16,12 +23,7 @@ async fn a_check_is_one_round_trip_whatever_it_is_about() {
         user("44", "c", &[(1000, SECOND)]),
     ];
     ask(&limiter, &demands[0]).await;
-    // It begins to listen for resets, and to look at Redis once a second: on connections and at times of its own.
-    testkit::until(
-        async || server.cli(&["PUBSUB", "SHARDNUMSUB", "rl:{resets}"]).await.contains('1'),
-        SECOND * 30,
-    )
-    .await;
+    listens(&server).await;
 
     let mut one = 0;
     for _ in 0..20 {
@@ -38,6 +40,7 @@ async fn checks_that_wait_share_a_round_trip() {
     let limiter = limiter_on(&proxy.url());
     let demands: Vec<_> = (0..256).map(|n| user(&n.to_string(), "p", &[(1, SECOND * 60)])).collect();
     ask(&limiter, &demands[0]).await;
+    listens(&server).await;
 
     let all = join_all(demands[1..].iter().map(|demand| ask(&limiter, demand)));
     let (verdicts, trips) = proxy.round_trips_of(all).await;
