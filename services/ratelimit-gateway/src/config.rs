@@ -2,10 +2,11 @@
 
 use crate::door::DoorConfig;
 use crate::rules::Source;
-use http_kit::{AuthConfig, ConfigError, HttpConfig, ServiceConfig};
+use http_kit::{AuthConfig, ConfigError, HttpConfig, ServiceConfig, read_secret_file};
 use ratelimit::LimiterSettings;
 use redis_core::RedisConfig;
 use serde::Deserialize;
+use session::{SessionConfig, SessionKeys};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -17,7 +18,7 @@ use telemetry::LogConfig;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `[redis]`, the limiter's.
+    /// `[redis]`, of limits and of sessions.
     pub redis: RedisConfig,
     /// `[log]`
     pub log: LogConfig,
@@ -25,6 +26,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// `[http]`, of the admin address.
     pub http: HttpConfig,
+    /// `[session]`: the keys of cache-api, where the rules have `[identity.session]`.
+    pub session: SessionConfig,
     /// `[ratelimit_gateway]`
     pub ratelimit_gateway: GatewayConfig,
 }
@@ -41,7 +44,7 @@ pub struct GatewayConfig {
     pub rules_file: Option<PathBuf>,
     /// What `${NAME}` in the rules stands for, by the name in lower case. What is not here comes from the environment.
     pub variables: BTreeMap<String, String>,
-    /// How long a check waits for Redis before the route's `redis_away` holds, in milliseconds. Default 250.
+    /// How long a check waits for Redis, and so does the look at a session, before the route's `redis_away` holds, in milliseconds. Default 250.
     pub check_timeout_ms: u64,
     /// How many gateways share each limit while Redis is away and they count by themselves. Default 1.
     pub nodes: NonZeroU32,
@@ -66,19 +69,35 @@ impl Default for GatewayConfig {
     }
 }
 
-impl GatewayConfig {
+impl Config {
     /// Where the rules come from.
     pub(crate) fn rules(&self) -> Source {
-        Source { file: self.rules_file.clone(), variables: self.variables.clone() }
+        let own = &self.ratelimit_gateway;
+        Source {
+            file: own.rules_file.clone(),
+            variables: own.variables.clone(),
+            knows_sessions: self.session.keys_file.is_some(),
+        }
     }
 
+    /// The keys of sessions, if there are files of them.
+    pub(crate) fn session_keys(&self) -> Result<Option<SessionKeys>, ConfigError> {
+        self.session.keys(read_secret_file, |key, error| ConfigError::value(key, error.to_string()))
+    }
+}
+
+impl GatewayConfig {
     pub(crate) fn limiter(&self) -> LimiterSettings {
         LimiterSettings {
-            deadline: Duration::from_millis(self.check_timeout_ms),
+            deadline: self.check_timeout(),
             nodes: self.nodes.get(),
             denials: self.denials_max,
             ..LimiterSettings::default()
         }
+    }
+
+    pub(crate) fn check_timeout(&self) -> Duration {
+        Duration::from_millis(self.check_timeout_ms)
     }
 }
 
@@ -109,7 +128,11 @@ impl ServiceConfig for Config {
                 return Err(ConfigError::value(format!("ratelimit_gateway.{key}"), rule));
             }
         }
-        let rules = own.rules().read().map(drop);
+        if let Some((key, rule)) = self.session.complaint() {
+            return Err(ConfigError::value(format!("session.{key}"), rule));
+        }
+        self.session_keys()?;
+        let rules = self.rules().read().map(drop);
         rules.map_err(|error| ConfigError::value("ratelimit_gateway.rules_file", error.to_string()))
     }
 }

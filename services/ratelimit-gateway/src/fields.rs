@@ -54,9 +54,10 @@ pub(crate) fn quota_exceeded(verdict: &Verdict, demands: &[Demand]) -> Problem {
         .and_retry_after(verdict.retry_after().unwrap_or_default())
 }
 
-/// 503: nobody can say whether there is room.
-pub(crate) fn reduced_capacity(retry_after: Duration) -> Problem {
-    Problem::new(ErrorCode::Unavailable, "limits cannot be checked now, and nothing passes here without")
+/// 503: nobody can say whether there is room, or whose session it is.
+pub(crate) fn reduced_capacity(what: &str, retry_after: Duration) -> Problem {
+    let detail = format!("{what} cannot be checked now, and nothing passes here without");
+    Problem::new(ErrorCode::Unavailable, detail)
         .and_type(
             "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
             "Temporarily reduced capacity",

@@ -1,16 +1,17 @@
 //! The one decision: where a request goes and whether it may. The public door, the check API and forward-auth ask here.
 
 use crate::fields;
-use crate::identity::Identity;
 use crate::identity::address::{FORWARDED_FOR, Way};
+use crate::identity::{Identity, Kind, SessionCheck, Shown, Unidentified, Wrong};
 use crate::rules::{Live, Route, Rules, normalised};
 use domain::ErrorCode;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use http_kit::{Authenticator, Problem};
-use ratelimit::{Demand, LimitError, Limiter};
+use ratelimit::{Away, Demand, LimitError, Limiter};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The head of a request, before anything of its body was read.
 #[derive(Clone, Copy, Debug)]
@@ -54,15 +55,22 @@ pub(crate) struct Gate {
     pub(crate) rules: Live,
     pub(crate) limiter: Limiter,
     keys: Authenticator,
+    /// None without the keys of sessions; then no rules name them.
+    sessions: Option<SessionCheck>,
 }
 
 impl Gate {
-    pub(crate) fn new(rules: Live, limiter: Limiter, keys: Authenticator) -> Self {
-        Self { rules, limiter, keys }
+    pub(crate) fn new(
+        rules: Live,
+        limiter: Limiter,
+        keys: Authenticator,
+        sessions: Option<SessionCheck>,
+    ) -> Self {
+        Self { rules, limiter, keys, sessions }
     }
 
     /// Which route, who asks, and whether all of its policies have room; charges them if so. One round trip to Redis, none
-    /// without policies, and none for whoever is known to be denied.
+    /// without policies, and none for whoever is known to be denied; one more for whoever shows a session.
     pub(crate) async fn admit(&self, asked: &Asked<'_>) -> Passage {
         self.decide(asked, 0).await
     }
@@ -73,7 +81,7 @@ impl Gate {
         let correlation = telemetry::accept(correlation).as_str().to_owned();
         let mut answer_fields = HeaderMap::new();
         set(&mut answer_fields, CORRELATION, &correlation);
-        let judged = match self.recognise(asked, proxies) {
+        let judged = match self.recognise(asked, proxies).await {
             Ok(known) => self.judge(&known, &mut answer_fields).await.map(|()| known),
             Err(problem) => Err(problem),
         };
@@ -87,23 +95,49 @@ impl Gate {
         }
     }
 
-    /// Which route, and who asks. No round trip.
-    fn recognise(&self, asked: &Asked<'_>, proxies: usize) -> Result<Known, Problem> {
-        let rules = self.rules.now();
-        let way = Way::new(asked.headers, asked.peer, rules.identity.trusted_hops + proxies);
-        let route = route_of(&rules, asked)?.clone();
-        let identity = rules.identity.identify(asked.headers, &route.accepts, &self.keys);
-        let identity = identity.map_err(|wrong| match self.keys.failed(Some(way.client)) {
+    /// Which route, and who asks. One round trip for a session, else none.
+    async fn recognise(&self, asked: &Asked<'_>, proxies: usize) -> Result<Known, Problem> {
+        let (route, way, shown) = {
+            let rules = self.rules.now();
+            let way = Way::new(asked.headers, asked.peer, rules.identity.trusted_hops + proxies);
+            let route = route_of(&rules, asked)?.clone();
+            let shown = rules.identity.shown(asked.headers, &route.accepts, &self.keys);
+            (route, way, shown)
+        };
+        let identity = match self.identify(shown).await {
+            Ok(identity) => identity,
+            Err(Unidentified::Wrong(wrong)) => return Err(self.refused(wrong, way.client)),
+            // Nobody's rights, and counted by address.
+            Err(Unidentified::Away) if route.redis_away != Away::Closed && !route.identity_required => {
+                Identity::default()
+            }
+            Err(Unidentified::Away) => {
+                return Err(fields::reduced_capacity("sessions", Duration::from_secs(1)));
+            }
+        };
+        if route.identity_required && identity.user.is_none() {
+            return Err(Problem::new(ErrorCode::Unauthenticated, needed(&route.accepts)));
+        }
+        Ok(Known { route, identity, way })
+    }
+
+    async fn identify(&self, shown: Result<Shown, Wrong>) -> Result<Identity, Unidentified> {
+        match (shown?, &self.sessions) {
+            (Shown::Identity(identity), _) => Ok(identity),
+            (Shown::Session(session), Some(sessions)) => sessions.identify(&session).await,
+            (Shown::Session(_), None) => Err(Unidentified::Away),
+        }
+    }
+
+    /// 401, or 429 after too many.
+    fn refused(&self, wrong: Wrong, client: IpAddr) -> Problem {
+        match self.keys.failed(Some(client)) {
             None => Problem::new(ErrorCode::Unauthenticated, wrong.0),
             Some(wait) => {
                 Problem::new(ErrorCode::RateLimited, "too many wrong credentials from this address")
                     .and_retry_after(wait)
             }
-        })?;
-        if route.identity_required && identity.user.is_none() {
-            return Err(Problem::new(ErrorCode::Unauthenticated, "this needs an `Authorization: Bearer …`"));
         }
-        Ok(Known { route, identity, way })
     }
 
     async fn judge(&self, known: &Known, answer_fields: &mut HeaderMap) -> Result<(), Problem> {
@@ -115,7 +149,9 @@ impl Gate {
         let demands: Vec<Demand> = route.policies.iter().map(demand).collect();
         let verdict = match self.limiter.check(&demands, route.cost, route.redis_away).await {
             Ok(verdict) => verdict,
-            Err(LimitError::Away { retry_after }) => return Err(fields::reduced_capacity(retry_after)),
+            Err(LimitError::Away { retry_after }) => {
+                return Err(fields::reduced_capacity("limits", retry_after));
+            }
             Err(error) => return Err(error.into()),
         };
         fields::put(answer_fields, &verdict, &demands);
@@ -135,6 +171,16 @@ fn route_of<'a>(rules: &'a Rules, asked: &Asked<'_>) -> Result<&'a Arc<Route>, P
     let path = path.map_err(|error| Problem::new(ErrorCode::MalformedRequest, error.to_string()))?;
     let route = rules.matcher.find(asked.host, &path, asked.method);
     route.ok_or_else(|| Problem::new(ErrorCode::NotFound, "no route leads from here"))
+}
+
+/// What somebody has to show who showed nothing.
+fn needed(accepts: &[Kind]) -> &'static str {
+    let by_bearer = accepts.iter().any(|kind| *kind != Kind::Session);
+    match (by_bearer, accepts.contains(&Kind::Session)) {
+        (true, true) => "this needs an `Authorization: Bearer …` or a session",
+        (false, true) => "this needs a session",
+        _ => "this needs an `Authorization: Bearer …`",
+    }
 }
 
 /// What the upstream is told. Only what trusted proxies said is passed on.

@@ -14,12 +14,14 @@ pub use door::DoorConfig;
 
 use crate::admin::Admin;
 use crate::gate::Gate;
+use crate::identity::SessionCheck;
 use crate::rules::Live;
 use actix_web::web::Data;
 use anyhow::Context;
 use http_kit::{Authenticator, KeySourceError, Readiness, Server};
 use ratelimit::Limiter;
 use redis_core::{Redis, RedisError, Reply};
+use session::Sessions;
 use std::net::TcpListener;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -32,15 +34,19 @@ use utoipa::OpenApi;
 /// # Errors
 /// An address is taken, the rules are wrong, a secret cannot be read, or a server broke down.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let (source, session_keys) = (config.rules(), config.session_keys()?);
     let own = config.ratelimit_gateway;
     let redis = Redis::connect(&config.redis);
     let for_keys = redis.clone();
     let auth = Authenticator::new(&config.auth, own.admin_bind)
         .context("the API keys")?
         .with_source(move || api_keys(for_keys.clone()));
-    let rules = Live::open(own.rules()).context("the rules")?;
+    let rules = Live::open(source).context("the rules")?;
     let limiter = Limiter::new(redis.clone(), own.limiter());
-    let gate = Arc::new(Gate::new(rules, limiter, auth.clone()));
+    let sessions = session_keys.map(|keys| {
+        SessionCheck::new(Sessions::new(redis.clone(), keys, config.session), own.check_timeout())
+    });
+    let gate = Arc::new(Gate::new(rules, limiter, auth.clone(), sessions));
 
     let listener = TcpListener::bind(own.bind).with_context(|| format!("cannot listen on {}", own.bind))?;
     let api = Data::new(Admin::new(gate.clone(), auth.clone()));

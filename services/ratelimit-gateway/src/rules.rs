@@ -47,6 +47,8 @@ pub(crate) struct Source {
     pub(crate) file: Option<PathBuf>,
     /// What `${NAME}` stands for, by the name in lower case; what is not here comes from the process's environment.
     pub(crate) variables: BTreeMap<String, String>,
+    /// Whether this process has the keys of sessions.
+    pub(crate) knows_sessions: bool,
 }
 
 impl Source {
@@ -69,7 +71,13 @@ impl Source {
             None => SHIPPED.to_owned(),
         };
         let folder = self.file.as_deref().and_then(Path::parent);
-        Rules::parse(&text, folder, &variable).map_err(|(line, reason)| wrong(line, reason))
+        let rules = Rules::parse(&text, folder, &variable).map_err(|(line, reason)| wrong(line, reason))?;
+        if rules.identity.session.is_some() && !self.knows_sessions {
+            let reason =
+                "[identity.session] needs session.user_key_file and session.keys_file, those of cache-api";
+            return Err(wrong(None, reason.to_owned()));
+        }
+        Ok(rules)
     }
 }
 

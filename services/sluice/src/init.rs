@@ -18,7 +18,7 @@ use crate::secrets::{
 const FOLDERS: [(&str, (u32, u32), &[&str]); 5] = [
     ("redis", (999, 1000), &[USERS_ACL, HEALTH_PASSWORD]),
     ("cache-api", (5241, 5241), &[KEYS, REDIS_PASSWORD, STAMP_KEY, SESSION_USER_KEY, SESSION_KEYS]),
-    ("ratelimit-gateway", (5242, 5242), &[KEYS, REDIS_PASSWORD]),
+    ("ratelimit-gateway", (5242, 5242), &[KEYS, REDIS_PASSWORD, SESSION_USER_KEY, SESSION_KEYS]),
     ("queue-worker", (5243, 5243), &[KEYS, REDIS_PASSWORD]),
     ("progress-sse", (5244, 5244), &[KEYS, REDIS_PASSWORD]),
 ];

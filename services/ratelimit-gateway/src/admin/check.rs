@@ -84,7 +84,7 @@ pub(crate) async fn check(
     let (demands, cost, away) = asked(&admin, &body)?;
     let limiter = &admin.gate.limiter;
     let verdict = match limiter.check(&demands, cost, away).await {
-        Err(LimitError::Away { retry_after }) => return Err(fields::reduced_capacity(retry_after)),
+        Err(LimitError::Away { retry_after }) => return Err(fields::reduced_capacity("limits", retry_after)),
         verdict => verdict?,
     };
     // A denial that this process remembered knows nothing of the policies that have room.

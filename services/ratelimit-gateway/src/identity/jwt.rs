@@ -3,8 +3,7 @@
 //! The key says which algorithm it is for, never the token: so a public RSA key is not taken for an HMAC secret, and `none`
 //! is not a thing (RFC 8725, 3.1).
 
-use super::api_key::USER_PREFIX;
-use super::{Identity, Wrong, is_tier};
+use super::{Identity, Wrong, text};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -180,32 +179,11 @@ impl JwtRules {
 
     fn of_claims(&self, claims: &Map<String, Value>) -> Result<Identity, Wrong> {
         let user = text(claims, &self.user_claim).ok_or(Wrong("the token does not say who its user is"))?;
-        if user.starts_with(USER_PREFIX) {
-            return Err(Wrong("the token's user has a name that only API keys have"));
-        }
+        let user = user.try_into().map_err(|_| {
+            Wrong("the token's user is not 1 to 128 of letters, digits, `_`, `-`, `.`, `@`, `:`")
+        })?;
         let optional = |claim: &Option<String>| claim.as_ref().and_then(|claim| text(claims, claim));
-        let project = optional(&self.project_claim).map(String::try_into).transpose();
-        let tier = optional(&self.tier_claim);
-        if tier.as_deref().is_some_and(|tier| !is_tier(tier)) {
-            return Err(Wrong("the token's tier is not 1 to 64 of letters, digits, `_`, `-`, `.`"));
-        }
-        Ok(Identity {
-            user: Some(user.try_into().map_err(|_| {
-                Wrong("the token's user is not 1 to 128 of letters, digits, `_`, `-`, `.`, `@`, `:`")
-            })?),
-            project: project
-                .map_err(|_| Wrong("the token's project is not 1 to 64 of letters, digits, `_`, `-`, `.`"))?,
-            tier,
-        })
-    }
-}
-
-/// A claim that is a text, or a number as which many number their users.
-fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
-    match claims.get(name)? {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
+        Identity::of_token(user, optional(&self.project_claim), optional(&self.tier_claim))
     }
 }
 

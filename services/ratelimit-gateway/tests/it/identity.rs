@@ -1,8 +1,10 @@
 //! Who asks: what is believed, what is not, and what the upstream hears of it.
 
 use crate::door_support::{Wire, field};
-use crate::support::{Gateway, all, policy};
-use testkit::expect_problem;
+use crate::support::{DEADLINE, Gateway, all, of, policy};
+use serde_json::{Value, json};
+use session::{Sessions, Token};
+use testkit::{Service, expect_problem, until};
 use tokio::net::TcpStream;
 
 const KEYS: &str = "[identity.api_key.keys.admin]\nproject = \"acme\"\ntier = \"gold\"\n";
@@ -79,6 +81,142 @@ async fn a_route_says_which_ways_it_accepts_and_whether_it_needs_one() {
 }
 
 #[tokio::test]
+async fn a_session_is_its_user_by_any_token_from_any_address() {
+    let rules = "[identity]\ntrusted_hops = 1\n[identity.session]\n".to_owned()
+        + &policy("p", "[\"user\"]", 2, "1h")
+        + &all("policies = [\"p\"]");
+    let gateway = Gateway::start(&rules).await;
+    let sessions = gateway.sessions();
+    let (first, second, other) =
+        (login(&sessions, "ada").await, login(&sessions, "ada").await, login(&sessions, "bob").await);
+    let from = async |address: &str, token: &Token| {
+        gateway.status("/", &[("x-forwarded-for", address), ("sluice-session", &token.expose())]).await
+    };
+
+    assert_eq!(from("192.0.2.1", &first).await, 200);
+    assert_eq!(from("192.0.2.2", &second).await, 200);
+    assert_eq!(from("192.0.2.3", &first).await, 429);
+    assert_eq!(from("192.0.2.3", &other).await, 200);
+    assert_eq!(gateway.used("p", "user=ada").await, 2);
+}
+
+#[tokio::test]
+async fn the_upstream_hears_whose_session_it_is_and_gets_the_token_as_it_came() {
+    let session = "[identity.session]\nproject_attribute = \"org\"\ntier_attribute = \"plan\"\n";
+    let gateway = Gateway::start(&(KEYS.to_owned() + session + &all(""))).await;
+    let sessions = gateway.sessions();
+    let of_session = json!({ "org": "acme", "plan": "gold" });
+    let token = login_with(&sessions, "ada", &of_session).await.expose();
+    let cookie = format!("a=1; __Host-sluice-session={token}; b=2");
+    let identity =
+        |head: &str| ["sluice-user", "sluice-project", "sluice-tier"].map(|name| field(head, name));
+    let ada = ["ada", "acme", "gold"].map(|text| Some(text.to_owned()));
+
+    for (name, value) in [("sluice-session", &token), ("cookie", &cookie)] {
+        let head = gateway.seen("/", &[(name, value)]).await;
+        assert_eq!(identity(&head), ada, "{name}");
+        assert_eq!(field(&head, name).as_ref(), Some(value));
+    }
+    let bearer = format!("Bearer {}", gateway.key);
+    let head = gateway.seen("/", &[("authorization", &bearer), ("sluice-session", &token)]).await;
+    assert_eq!(identity(&head)[0].as_deref(), Some("key:admin"), "Authorization comes first");
+    let head = gateway.seen("/", &[("authorization", "Basic eA=="), ("sluice-session", &token)]).await;
+    assert_eq!(identity(&head), ada, "another scheme says nobody");
+}
+
+#[tokio::test]
+async fn a_session_that_is_none_is_not_taken_for_nobody() {
+    let gateway = Gateway::start(&("[identity.session]\n".to_owned() + &all(""))).await;
+    let sessions = gateway.sessions();
+    let (good, over) = (login(&sessions, "ada").await, login(&sessions, "ada").await);
+    let key = login(&sessions, "key:admin").await.expose();
+    let ill = login_with(&sessions, "ada", &json!({ "plan": "no tier" })).await.expose();
+    sessions.log_out(&over).await.unwrap();
+    let (good, over) = (good.expose(), over.expose());
+    let guessed = format!("{}.{}", &good[..22], "A".repeat(43));
+    let cookie = format!("__Host-sluice-session={over}");
+
+    for (name, wrong) in [
+        ("sluice-session", ""),
+        ("sluice-session", "x"),
+        ("sluice-session", &*guessed),
+        ("sluice-session", &*over),
+        ("sluice-session", &*key),
+        ("cookie", &*cookie),
+    ] {
+        let answer = gateway.public.get("/").header(name, wrong).send().await.unwrap();
+        expect_problem(answer, 401, None).await;
+    }
+    assert_eq!(gateway.status("/", &[("sluice-session", &good)]).await, 200);
+    assert_eq!(gateway.status("/", &[("sluice-session", &ill)]).await, 200, "no attribute is asked for");
+    assert_eq!(gateway.status("/", &[]).await, 200);
+}
+
+#[tokio::test]
+async fn a_route_of_sessions_alone_leaves_authorization_to_its_upstream() {
+    let rules =
+        KEYS.to_owned() + "[identity.session]\n" + &all("identity = [\"session\"]\nidentity_required = true");
+    let gateway = Gateway::start(&rules).await;
+    let token = login(&gateway.sessions(), "ada").await.expose();
+
+    let head = gateway.seen("/", &[("authorization", "Bearer sk_x"), ("sluice-session", &token)]).await;
+    assert_eq!(field(&head, "sluice-user").as_deref(), Some("ada"));
+    assert_eq!(field(&head, "authorization").as_deref(), Some("Bearer sk_x"));
+    assert_eq!(gateway.status("/", &[]).await, 401);
+    let key = format!("Bearer {}", gateway.key);
+    assert_eq!(gateway.status("/", &[("authorization", &key)]).await, 401);
+}
+
+#[tokio::test]
+async fn without_redis_a_session_is_nobody_where_the_route_is_open_and_503_elsewhere() {
+    let route = |name: &str, terms: &str| {
+        format!("[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"app\"\n{terms}\n")
+    };
+    let rules = "[identity.session]\n".to_owned()
+        + &policy("p", "[\"user\"]", 2, "1h")
+        + &route("open", "redis_away = \"open\"")
+        + &route("local", "redis_away = \"local\"\npolicies = [\"p\"]")
+        + &route("closed", "redis_away = \"closed\"")
+        + &route("needs", "redis_away = \"open\"\nidentity_required = true");
+    let mut gateway = Gateway::start(&rules).await;
+    let token = login(&gateway.sessions(), "ada").await.expose();
+    let shown = [("sluice-session", &*token)];
+    assert_eq!(gateway.status("/closed", &shown).await, 200);
+    gateway.redis.kill();
+    until(async || gateway.status("/closed", &shown).await == 503, DEADLINE).await;
+
+    let head = gateway.seen("/open", &shown).await;
+    assert_eq!(field(&head, "sluice-user"), None);
+    for path in ["/closed", "/needs"] {
+        let answer = gateway.public.get(path).header("sluice-session", &token).send().await.unwrap();
+        assert_eq!(of(&answer, "retry-after"), "1");
+        expect_problem(answer, 503, None).await;
+    }
+    assert_eq!(gateway.status("/closed", &[]).await, 200, "who shows none needs no Redis here");
+    for (fields, status) in [(&shown[..], 200), (&[], 200), (&shown, 429)] {
+        assert_eq!(gateway.status("/local", fields).await, status, "one address, whoever it is");
+    }
+    assert_eq!(
+        gateway.status("/open", &[("sluice-session", "x")]).await,
+        401,
+        "that is none, whatever Redis says"
+    );
+}
+
+#[tokio::test]
+async fn rules_with_sessions_need_their_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rules.toml");
+    let text = "[upstreams.app]\ntargets = [\"http://a:1\"]\n[identity.session]\n".to_owned() + &all("");
+    std::fs::write(&file, text).unwrap();
+    let env = [("SLUICE__RATELIMIT_GATEWAY__RULES_FILE", &*file.display().to_string())];
+    let mut service = Service::spawn("ratelimit-gateway", &["--check-config"], &env);
+
+    assert_eq!(service.wait_for_end().await, 78);
+    assert!(service.log().contains("[identity.session] needs session.user_key_file"), "{}", service.log());
+}
+
+#[tokio::test]
 async fn an_address_counts_as_the_trusted_proxy_saw_it() {
     let rules = "[identity]\ntrusted_hops = 1\n".to_owned()
         + &policy("p", "[\"ip\"]", 1, "1h")
@@ -127,6 +265,15 @@ async fn a_correlation_id_goes_through_and_is_made_where_there_is_none() {
     let head = answer.text().await.unwrap();
     assert_eq!((made.len(), made.as_bytes()[14]), (36, b'7'), "{made}");
     assert_eq!(field(&head, "x-correlation-id"), Some(made));
+}
+
+async fn login(sessions: &Sessions, user: &str) -> Token {
+    login_with(sessions, user, &json!({})).await
+}
+
+async fn login_with(sessions: &Sessions, user: &str, attributes: &Value) -> Token {
+    let attributes = attributes.as_object().unwrap().clone();
+    sessions.create(&user.parse().unwrap(), attributes, None).await.unwrap().0
 }
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

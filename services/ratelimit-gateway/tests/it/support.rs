@@ -1,7 +1,9 @@
 //! Helpers for the gate's tests: the real binary with rules of the test, and an upstream that answers with what it got.
 
 use crate::door_support::Wire;
+use redis_core::{Redis, RedisConfig};
 use serde_json::{Value, json};
+use session::{SessionConfig, SessionKeys, Sessions};
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -43,12 +45,18 @@ impl Gateway {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         std::fs::write(folder.path().join("gateway.toml"), rules_text(upstream, rules)).unwrap();
+        let path_of = |name: &str| folder.path().join(name).display().to_string();
+        let (user_key, session_keys) = (path_of("session.user.key"), path_of("session.keys"));
+        std::fs::write(&user_key, USER_KEY).unwrap();
+        std::fs::write(&session_keys, SESSION_KEYS).unwrap();
         let (url, keys_file) = (redis.url(), keys.path().display().to_string());
-        let rules_file = folder.path().join("gateway.toml").display().to_string();
+        let rules_file = path_of("gateway.toml");
         let env = [
             ("SLUICE__REDIS__URL", &*url),
             ("SLUICE__AUTH__KEYS_FILE", &*keys_file),
             ("SLUICE__RATELIMIT_GATEWAY__RULES_FILE", &*rules_file),
+            ("SLUICE__SESSION__USER_KEY_FILE", &*user_key),
+            ("SLUICE__SESSION__KEYS_FILE", &*session_keys),
             ("SLUICE__HTTP__WORKERS", "1"),
         ];
         let service = Service::start_with_admin("ratelimit-gateway", &env).await;
@@ -101,6 +109,13 @@ impl Gateway {
     pub(crate) async fn used(&self, policy: &str, whose: &str) -> u64 {
         let state = self.admin.get(&format!("/v1/ratelimit/state?policy={policy}&{whose}"));
         self.admin.json(state).await["limits"][0]["used"].as_u64().unwrap()
+    }
+
+    /// The sessions that cache-api would make.
+    pub(crate) fn sessions(&self) -> Sessions {
+        let redis = Redis::connect(&RedisConfig::at(self.redis.url()));
+        let keys = SessionKeys::parse(USER_KEY, SESSION_KEYS).unwrap();
+        Sessions::new(redis, keys, SessionConfig::default())
     }
 
     /// Head and body of the answer to `GET` of a path that no client would send as it stands.
@@ -168,4 +183,6 @@ pub(crate) fn of_user(policy: &str, user: &str) -> Value {
     json!({ "policy": policy, "user": user })
 }
 
+const USER_KEY: &str = "0707070707070707070707070707070707070707070707070707070707070707";
+const SESSION_KEYS: &str = "1 0909090909090909090909090909090909090909090909090909090909090909";
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
