@@ -227,6 +227,12 @@ impl Sessions {
         Err(SessionError::Contended)
     }
 
+    /// How long a session can live at most from now on. No round trip.
+    #[must_use]
+    pub fn most_left(&self, times: &Times) -> Duration {
+        Duration::from_millis(millis(times.ends_at).saturating_sub(self.inner.now_ms()))
+    }
+
     /// Ends a session. Whatever was begun with it before is refused from now on. One round trip.
     ///
     /// # Errors

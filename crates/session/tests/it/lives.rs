@@ -4,6 +4,7 @@ use crate::support::{HOUR, MS, SECOND, ada, attributes, create, is_over, read, r
 use domain::UserId;
 use serde_json::{Value, json};
 use session::{SessionConfig, SessionError};
+use std::time::Duration;
 use testkit::{RedisServer, both};
 
 #[tokio::test]
@@ -52,6 +53,21 @@ async fn it_ends_at_its_absolute_end_however_much_it_is_used() {
         }
         clock.advance(SECOND * 600);
         assert!(is_over(&sessions, &token).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_keeps_its_token_knows_for_how_long() {
+    both(async |server| {
+        let (sessions, clock) = turned(&server);
+        let (token, made) = sessions.create(&ada(), attributes(json!({})), None).await.unwrap();
+        assert_eq!(sessions.most_left(&made.times), HOUR * 24 * 30);
+        clock.advance(SECOND * 600);
+        let (_, rotated) = sessions.rotate(&token).await.unwrap();
+        assert_eq!(sessions.most_left(&rotated.times), HOUR * 24 * 30 - SECOND * 600);
+        clock.advance(HOUR * 24 * 31);
+        assert_eq!(sessions.most_left(&rotated.times), Duration::ZERO);
     })
     .await;
 }

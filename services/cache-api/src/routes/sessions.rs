@@ -29,7 +29,7 @@ pub(crate) async fn create(
     let wire::NewSession { user_id, attributes, idle_ttl_ms, cookie } = body.into_inner();
     let idle = idle_ttl_ms.map(Duration::from_millis);
     let (token, session) = api.sessions.create(&user_id, attributes, idle).await?;
-    Ok(with_token(HttpResponse::Created(), token, session, cookie))
+    Ok(api.with_token(HttpResponse::Created(), &token, session, cookie))
 }
 
 /// `GET /v1/sessions/current`: the session of the token, which lives on by being used. One round trip.
@@ -41,7 +41,7 @@ pub(crate) async fn create(
 )]
 pub(crate) async fn get(shown: Shown, api: Data<Api>) -> Result<HttpResponse, Problem> {
     let session = api.sessions.validate(&shown.token).await?;
-    Ok(shown.answer(session))
+    Ok(answer(session))
 }
 
 /// `PATCH /v1/sessions/current`: a JSON merge patch (RFC 7396) of the attributes. Two round trips.
@@ -63,7 +63,7 @@ pub(crate) async fn patch(
 ) -> Result<HttpResponse, Problem> {
     let at = revision(&conditions)?;
     let session = api.sessions.patch(&shown.token, &body.into_inner(), at).await?;
-    Ok(shown.answer(session))
+    Ok(answer(session))
 }
 
 /// `POST /v1/sessions/current/rotate`: another token for the same session; the old one is dead. Two round trips.
@@ -75,7 +75,7 @@ pub(crate) async fn patch(
 )]
 pub(crate) async fn rotate(shown: Shown, api: Data<Api>) -> Result<HttpResponse, Problem> {
     let (token, session) = api.sessions.rotate(&shown.token).await?;
-    Ok(with_token(HttpResponse::Ok(), token, session, shown.by_cookie))
+    Ok(api.with_token(HttpResponse::Ok(), &token, session, shown.by_cookie))
 }
 
 /// `DELETE /v1/sessions/current`: 204; whatever was begun with it before is refused from now on. One round trip.
@@ -185,24 +185,25 @@ fn shown(request: &HttpRequest) -> Option<Shown> {
     Some(Shown { token: cookie.value().parse().ok()?, by_cookie: true })
 }
 
-impl Shown {
-    /// A session as an answer. The cookie changes only when the store did, so that the two never disagree.
-    fn answer(&self, session: Session) -> HttpResponse {
-        let mut answer = HttpResponse::Ok();
-        if self.by_cookie && session.extended {
-            answer.cookie(cookie_of(&self.token, &session.times));
-        }
-        private(answer).insert_header((ETAG, tag(session.revision).header())).json(view(session))
-    }
+fn answer(session: Session) -> HttpResponse {
+    private(HttpResponse::Ok()).insert_header((ETAG, tag(session.revision).header())).json(view(session))
 }
 
-fn with_token(answer: HttpResponseBuilder, token: Token, session: Session, as_cookie: bool) -> HttpResponse {
-    let mut answer = private(answer);
-    if as_cookie {
-        answer.cookie(cookie_of(&token, &session.times));
+impl Api {
+    fn with_token(
+        &self,
+        answer: HttpResponseBuilder,
+        token: &Token,
+        session: Session,
+        as_cookie: bool,
+    ) -> HttpResponse {
+        let mut answer = private(answer);
+        if as_cookie {
+            answer.cookie(cookie_of(token, self.sessions.most_left(&session.times)));
+        }
+        answer.insert_header((ETAG, tag(session.revision).header()));
+        answer.json(wire::SessionWithToken { token: token.expose(), session: view(session) })
     }
-    answer.insert_header((ETAG, tag(session.revision).header()));
-    answer.json(wire::SessionWithToken { token: token.expose(), session: view(session) })
 }
 
 /// Nothing of a session is kept by anybody between.
@@ -238,10 +239,10 @@ fn times(times: &Times) -> wire::SessionTimes {
     wire::SessionTimes { created_at, idle_ttl_ms, expires_at, ends_at }
 }
 
-fn cookie_of(token: &Token, times: &Times) -> Cookie<'static> {
+/// Kept as long as its session can live. Whether it still lives only the store knows, however the session is used meanwhile.
+fn cookie_of(token: &Token, most_left: Duration) -> Cookie<'static> {
     let mut cookie = cookie(token.expose());
-    cookie
-        .set_max_age(CookieDuration::milliseconds(i64::try_from(times.idle.as_millis()).unwrap_or(i64::MAX)));
+    cookie.set_max_age(CookieDuration::seconds(i64::try_from(most_left.as_secs()).unwrap_or(i64::MAX)));
     cookie
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct SessionRules {
 #[derive(Debug)]
 pub(crate) struct ShownSession {
     token: Token,
+    /// A browser sends it unasked, also after its session is over.
+    by_cookie: bool,
     rules: SessionRules,
 }
 
@@ -34,21 +36,18 @@ pub(crate) struct SessionCheck {
 }
 
 impl SessionRules {
-    /// The token of a request, if it shows one. The field comes before the cookie, as for cache-api.
+    /// The token of a request, if it shows one. The field comes before the cookie, as for cache-api. A cookie that is no token
+    /// is none.
     ///
     /// # Errors
-    /// [`Wrong`]: it is no token, or one of several.
+    /// [`Wrong`]: the field is no token, or there are several.
     pub(super) fn shown(&self, headers: &HeaderMap) -> Result<Option<ShownSession>, Wrong> {
         let mut fields = headers.get_all(SESSION).iter().map(HeaderValue::as_bytes);
-        let text = match only(&mut fields)? {
-            Some(field) => field,
-            None => match only(&mut cookies(headers))? {
-                Some(cookie) => cookie,
-                None => return Ok(None),
-            },
+        let (token, by_cookie) = match only(&mut fields)? {
+            Some(field) => (Some(token(field).ok_or(OVER)?), false),
+            None => (only(&mut cookies(headers))?.and_then(token), true),
         };
-        let token = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(OVER)?;
-        Ok(Some(ShownSession { token, rules: self.clone() }))
+        Ok(token.map(|token| ShownSession { token, by_cookie, rules: self.clone() }))
     }
 }
 
@@ -57,16 +56,18 @@ impl SessionCheck {
         Self { sessions, deadline }
     }
 
-    /// Whose session it is; it lives on by that. One round trip.
+    /// Whose session it is; it lives on by that. Nobody's, when a cookie outlived it. One round trip.
     ///
     /// # Errors
     /// [`Unidentified`]
     pub(crate) async fn identify(&self, shown: &ShownSession) -> Result<Identity, Unidentified> {
-        let ShownSession { token, rules } = shown;
+        let ShownSession { token, by_cookie, rules } = shown;
         // It may be dropped at any time: what it writes is that the session lives on.
         let validated = tokio::time::timeout(self.deadline, self.sessions.validate(token)).await;
         let session = match validated.unwrap_or(Err(RedisError::Unknown.into())) {
             Ok(session) => session,
+            // Else nobody whose session is over could see the page where one logs in.
+            Err(SessionError::Unauthenticated) if *by_cookie => return Ok(Identity::default()),
             Err(SessionError::Unauthenticated) => return Err(OVER.into()),
             Err(SessionError::Redis(RedisError::Unavailable { .. } | RedisError::Unknown)) => {
                 return Err(Unidentified::Away);
@@ -80,6 +81,10 @@ impl SessionCheck {
         let (project, tier) = (attribute(&rules.project_attribute), attribute(&rules.tier_attribute));
         Ok(Identity::of_token(session.user, project, tier)?)
     }
+}
+
+fn token(text: &[u8]) -> Option<Token> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// The values of our cookie. HTTP/2 may split cookies over several fields.
@@ -130,6 +135,8 @@ mod tests {
                 )],
                 None,
             ),
+            (vec![("cookie", "__Host-sluice-session=".to_owned())], None),
+            (vec![("cookie", cookie("x"))], None),
             (vec![("sluice-session", a.clone())], Some(&a)),
             (vec![("cookie", format!("a=1;{} ; b=2", cookie(&a)))], Some(&a)),
             (vec![("cookie", "a=1".to_owned()), ("cookie", cookie(&a))], Some(&a)),
@@ -149,7 +156,6 @@ mod tests {
             vec![("sluice-session", "x")],
             vec![("sluice-session", "x"), ("cookie", &cookie)],
             vec![("sluice-session", TOKEN), ("sluice-session", TOKEN)],
-            vec![("cookie", "__Host-sluice-session=")],
             vec![("cookie", &twice)],
             vec![("cookie", &cookie), ("cookie", &cookie)],
         ] {

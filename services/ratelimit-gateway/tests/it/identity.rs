@@ -134,7 +134,6 @@ async fn a_session_that_is_none_is_not_taken_for_nobody() {
     sessions.log_out(&over).await.unwrap();
     let (good, over) = (good.expose(), over.expose());
     let guessed = format!("{}.{}", &good[..22], "A".repeat(43));
-    let cookie = format!("__Host-sluice-session={over}");
 
     for (name, wrong) in [
         ("sluice-session", ""),
@@ -142,7 +141,6 @@ async fn a_session_that_is_none_is_not_taken_for_nobody() {
         ("sluice-session", &*guessed),
         ("sluice-session", &*over),
         ("sluice-session", &*key),
-        ("cookie", &*cookie),
     ] {
         let answer = gateway.public.get("/").header(name, wrong).send().await.unwrap();
         expect_problem(answer, 401, None).await;
@@ -150,6 +148,32 @@ async fn a_session_that_is_none_is_not_taken_for_nobody() {
     assert_eq!(gateway.status("/", &[("sluice-session", &good)]).await, 200);
     assert_eq!(gateway.status("/", &[("sluice-session", &ill)]).await, 200, "no attribute is asked for");
     assert_eq!(gateway.status("/", &[]).await, 200);
+}
+
+#[tokio::test]
+async fn a_cookie_that_outlived_its_session_is_nobodys_and_counts_by_address() {
+    let route = |name: &str, terms: &str| {
+        format!("[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"app\"\n{terms}\n")
+    };
+    let rules = "[identity.session]\n".to_owned()
+        + &policy("p", "[\"user\"]", 2, "1h")
+        + &route("login", "policies = [\"p\"]")
+        + &route("account", "identity_required = true");
+    let gateway = Gateway::start(&rules).await;
+    let sessions = gateway.sessions();
+    let token = login(&sessions, "ada").await;
+    let cookie = format!("__Host-sluice-session={}", token.expose());
+    let shown = [("cookie", &*cookie)];
+    let head = gateway.seen("/login", &shown).await;
+    assert_eq!(field(&head, "sluice-user").as_deref(), Some("ada"));
+    sessions.log_out(&token).await.unwrap();
+
+    let head = gateway.seen("/login", &shown).await;
+    assert_eq!(field(&head, "sluice-user"), None);
+    assert_eq!(gateway.status("/account", &shown).await, 401);
+    assert_eq!(gateway.status("/login", &[("cookie", "__Host-sluice-session=x")]).await, 200);
+    assert_eq!(gateway.status("/login", &shown).await, 429, "one address, whatever it shows");
+    assert_eq!(gateway.used("p", "user=ada").await, 1);
 }
 
 #[tokio::test]
