@@ -31,6 +31,7 @@ async fn a_wrong_body_names_its_field() {
         (create, json!({"steps": [{"name": "a", "weight": 0}]}), 422, "/steps/0/weight"),
         (create, json!({"steps": [{"name": "a", "weight": 1.5}]}), 422, "/steps/0/weight"),
         (create, json!({"steps": [{"name": "a", "total": -1}]}), 422, "/steps/0/total"),
+        (create, json!({"steps": [{"name": "a", "colour": 1}]}), 422, "/steps/0/colour"),
         (update, json!({}), 422, ""),
         (update, json!([]), 422, ""),
         (update, json!("x"), 422, ""),
