@@ -140,6 +140,7 @@ async fn a_path_or_query_that_breaks_a_rule_is_refused_by_its_parameter() {
         (Method::GET, "/v1/queues/mail/tasks?state=ready", 422, Some("state")),
         (Method::GET, "/v1/queues/mail/tasks?state=dead&limit=101", 422, Some("limit")),
         (Method::GET, "/v1/queues/mail/tasks?state=dead&after=x", 422, Some("after")),
+        (Method::GET, "/v1/queues/mail/tasks?state=dead&page=2", 422, Some("page")),
         (Method::GET, "/v1/queues/mail/dead?limit=0", 422, Some("limit")),
         (Method::GET, "/v1/queues/mail/dead?page=2", 422, Some("page")),
         (Method::PUT, "/v1/queues/mail", 405, None),
