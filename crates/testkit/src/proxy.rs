@@ -99,13 +99,28 @@ impl Proxy {
     ///
     /// [`Proxy::cut`] then makes the answers get lost; `false` delivers them late.
     pub fn hold_replies(&self, hold: bool) {
-        self.shared.held.send_modify(|held| held.replies = hold);
+        self.shared.held.send_modify(|held| (held.replies, held.replies_from) = (hold, None));
+    }
+
+    /// [`Proxy::hold_replies`] from the first request on that contains this text: the replies to what was asked before
+    /// reach the client, its own does not. [`Proxy::holds_replies`] says that it came.
+    ///
+    /// The text is looked for in what arrives at once, as a command without a large payload does.
+    pub fn hold_replies_once_asked(&self, text: &str) {
+        self.shared.held.send_modify(|held| held.replies_from = Some(text.as_bytes().to_owned()));
+    }
+
+    /// Whether replies are held now.
+    pub fn holds_replies(&self) -> bool {
+        self.shared.held.borrow().replies
     }
 
     /// While `true`, nothing passes in either direction and no connection is closed: packets get lost.
     /// `false` delivers what was held, as TCP would.
     pub fn black_hole(&self, hold: bool) {
-        self.shared.held.send_modify(|held| *held = Held { requests: hold, replies: hold });
+        self.shared
+            .held
+            .send_modify(|held| *held = Held { requests: hold, replies: hold, replies_from: None });
     }
 
     /// Returns when the proxy has done it. Blocks for some microseconds.
@@ -133,10 +148,22 @@ enum Command {
     Refuse(bool),
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Held {
     requests: bool,
     replies: bool,
+    /// A request that contains this sets `replies`.
+    replies_from: Option<Vec<u8>>,
+}
+
+impl Held {
+    /// Before the request goes on, so that no reply to it can slip through.
+    fn ask(&mut self, request: &[u8]) -> bool {
+        let asked = |text: &Vec<u8>| request.windows(text.len()).any(|window| window == text);
+        let begins = self.replies_from.take_if(|text| asked(text)).is_some();
+        self.replies |= begins;
+        begins
+    }
 }
 
 #[derive(Debug)]
@@ -212,15 +239,16 @@ async fn pump(mut client: TcpStream, shared: Arc<Shared>) {
     let asking = AtomicBool::new(false);
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let asked = |bytes: u64| {
+    let asked = |request: &[u8]| {
         if !asking.swap(true, Ordering::SeqCst) {
             shared.round_trips.fetch_add(1, Ordering::SeqCst);
         }
-        shared.bytes_asked.fetch_add(bytes, Ordering::SeqCst);
+        shared.bytes_asked.fetch_add(request.len() as u64, Ordering::SeqCst);
+        shared.held.send_if_modified(|held| held.ask(request));
     };
-    let answered = |bytes: u64| {
+    let answered = |reply: &[u8]| {
         asking.store(false, Ordering::SeqCst);
-        shared.bytes_answered.fetch_add(bytes, Ordering::SeqCst);
+        shared.bytes_answered.fetch_add(reply.len() as u64, Ordering::SeqCst);
     };
     let requests = copy(from_client, to_server, asked, shared.held.subscribe(), |held| held.requests);
     let replies = copy(from_server, to_client, answered, shared.held.subscribe(), |held| held.replies);
@@ -231,7 +259,7 @@ async fn pump(mut client: TcpStream, shared: Arc<Shared>) {
 async fn copy(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    seen: impl Fn(u64),
+    seen: impl Fn(&[u8]),
     mut held: watch::Receiver<Held>,
     is_held: impl Fn(&Held) -> bool,
 ) -> io::Result<()> {
@@ -239,7 +267,7 @@ async fn copy(
     loop {
         let length = from.read(&mut buffer).await?;
         if length > 0 {
-            seen(length as u64);
+            seen(&buffer[..length]);
         }
         held.wait_for(|held| !is_held(held)).await.map_err(io::Error::other)?;
         if length == 0 {

@@ -29,7 +29,7 @@ impl Wire {
     }
 
     async fn is_silent(&self) -> bool {
-        tokio::time::timeout(A_MOMENT, self.0.readable()).await.is_err()
+        tokio::time::timeout(A_MOMENT, self.0.peek(&mut [0])).await.is_err()
     }
 
     async fn is_closed(&mut self) -> bool {
@@ -89,6 +89,25 @@ async fn round_trips_add_up_over_connections() {
 
     assert_eq!(round_trips, 2);
     assert_eq!(proxy.connections(), 2);
+}
+
+#[tokio::test]
+async fn replies_are_held_from_one_request_on() {
+    let (server, proxy) = pair().await;
+    let mut wire = Wire::to(&proxy).await.unwrap();
+    proxy.hold_replies_once_asked("that one");
+
+    wire.send("SET a before\r\n").await;
+    wire.expect("+OK\r\n").await;
+    assert!(!proxy.holds_replies());
+    wire.send("SET a \"that one\"\r\n").await;
+    until(async || server.cli(&["GET", "a"]).await == "that one", SOON).await;
+    assert!(proxy.holds_replies() && wire.is_silent().await);
+
+    proxy.hold_replies(false);
+    wire.expect("+OK\r\n").await;
+    wire.send("SET a \"that one\"\r\n").await;
+    wire.expect("+OK\r\n").await;
 }
 
 #[tokio::test]

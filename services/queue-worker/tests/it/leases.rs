@@ -1,9 +1,11 @@
 //! `/v1/queues/{queue}/leases`
 
 use crate::support::{SOON, Stage};
+use domain::TaskState;
+use queue::{Queues, QueuesOptions};
 use serde_json::{Value, json};
 use testkit::{expect_problem, until};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 #[tokio::test]
@@ -34,15 +36,7 @@ async fn without_work_the_answer_is_an_empty_list() {
 async fn a_worker_that_hangs_up_in_a_long_poll_loses_nobody_a_task() {
     let stage = Stage::new().await;
     for round in 0..5 {
-        let mut gone = TcpStream::connect(("127.0.0.1", stage.service.port())).await.unwrap();
-        let body = r#"{"worker":"gone","wait_ms":30000}"#;
-        let key = &stage.key;
-        let request = format!(
-            "POST /v1/queues/embeddings/leases HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        gone.write_all(request.as_bytes()).await.unwrap();
+        let gone = Polling::begin(&stage, "embeddings").await;
         let listens = || stage.redis.cli(&["PUBSUB", "SHARDNUMSUB", "queue:{embeddings}:wake"]);
         until(async || listens().await.contains('1'), SOON).await;
 
@@ -50,13 +44,77 @@ async fn a_worker_that_hangs_up_in_a_long_poll_loses_nobody_a_task() {
         let (id, ()) = tokio::join!(stage.enqueue("embeddings", json!({"payload": round})), async {
             drop(gone);
         });
-        let task = until(
-            async || Some(stage.lease("embeddings").await).filter(|task| task["id"] == id.as_str()),
-            SOON,
-        )
-        .await;
-        assert_eq!((&task["attempt"], &task["crashes"]), (&json!(1), &json!(0)), "round {round}");
-        stage.say("embeddings", "ack", json!({"id": id, "token": task["token"]})).await;
+        stage.is_back("embeddings", &id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_up_while_its_lease_is_under_way_loses_nobody_the_task() {
+    let (stage, proxy) = Stage::behind_a_proxy().await;
+    // A first lease, so that Redis has the script.
+    let first = stage.enqueue("mail", json!({"payload": 1})).await;
+    stage.is_back("mail", &first).await;
+    let id = stage.enqueue("mail", json!({"payload": 2})).await;
+
+    // Redis has leased the task, and the service does not know it yet.
+    proxy.hold_replies(true);
+    let gone = Polling::begin(&stage, "mail").await;
+    let queue = Queues::new(stage.handle(), QueuesOptions::default()).of(&"mail".parse().unwrap());
+    let task = id.parse().unwrap();
+    until(async || queue.get(task).await.unwrap().state == TaskState::Leased, SOON).await;
+    gone.hang_up().await;
+    proxy.hold_replies(false);
+
+    stage.is_back("mail", &id).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_up_while_its_task_is_announced_loses_nobody_the_task() {
+    let (stage, proxy) = Stage::behind_a_proxy().await;
+    let id = stage.enqueue("mail", json!({"payload": 1, "progress": true})).await;
+
+    // The service knows of the lease, and tells the operation of it before it answers.
+    proxy.hold_replies_once_asked(&format!("mail.{id}"));
+    let gone = Polling::begin(&stage, "mail").await;
+    until(async || proxy.holds_replies(), SOON).await;
+    gone.hang_up().await;
+    proxy.hold_replies(false);
+
+    stage.is_back("mail", &id).await;
+}
+
+/// A worker's long poll on a connection of its own.
+struct Polling(TcpStream);
+
+impl Polling {
+    async fn begin(stage: &Stage, queue: &str) -> Self {
+        let mut connection = TcpStream::connect(("127.0.0.1", stage.service.port())).await.unwrap();
+        let body = r#"{"worker":"gone","wait_ms":30000}"#;
+        let (key, length) = (&stage.key, body.len());
+        let request = format!(
+            "POST /v1/queues/{queue}/leases HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        connection.write_all(request.as_bytes()).await.unwrap();
+        Self(connection)
+    }
+
+    /// Ends once the service has noticed it; it says nothing more to a worker that has gone.
+    async fn hang_up(mut self) {
+        self.0.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(SOON, self.0.read_to_end(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "");
+    }
+}
+
+impl Stage {
+    /// The next worker gets the task long before any lease ends, and as if nobody had had it.
+    async fn is_back(&self, queue: &str, id: &str) {
+        let leased = async || Some(self.lease(queue).await).filter(|task| task["id"] == id);
+        let task = until(leased, SOON).await;
+        assert_eq!((&task["attempt"], &task["crashes"]), (&json!(1), &json!(0)));
+        self.say(queue, "ack", json!({"id": id, "token": task["token"]})).await;
     }
 }
 

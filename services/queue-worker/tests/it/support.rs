@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use testkit::{Client, Keys, RedisServer, Service, until};
+use testkit::{Client, Keys, Proxy, RedisServer, Service, until};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -34,14 +34,27 @@ impl Stage {
     /// With settings of `[queue_worker]`, named as in the environment: `("GRACE_MS", "0")`.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start().await;
+        let url = redis.url();
+        Self::at(redis, url, settings).await
+    }
+
+    /// With a proxy before Redis. What is held there is waited for: the service's own deadline is a minute.
+    pub(crate) async fn behind_a_proxy() -> (Self, Proxy) {
+        let redis = RedisServer::start().await;
+        let proxy = Proxy::to(&redis).await;
+        let stage = Self::at(redis, proxy.url(), &[("SLUICE__REDIS__COMMAND_TIMEOUT_MS", "60000")]).await;
+        (stage, proxy)
+    }
+
+    async fn at(redis: RedisServer, url: String, settings: &[(&str, &str)]) -> Self {
         let (keys, key) = Keys::admin();
-        let service = Service::start("queue-worker", &pairs(&environment(&redis, &keys, settings))).await;
+        let service = Service::start("queue-worker", &pairs(&environment(url, &keys, settings))).await;
         Self { api: service.client(&key), service, keys, key, redis }
     }
 
     /// Another process of the same installation, ready to work.
     pub(crate) async fn another(&self, settings: &[(&str, &str)]) -> Service {
-        Service::start("queue-worker", &pairs(&environment(&self.redis, &self.keys, settings))).await
+        Service::start("queue-worker", &pairs(&environment(self.redis.url(), &self.keys, settings))).await
     }
 
     /// A client with these scopes only, known after a restart of the service.
@@ -105,13 +118,16 @@ impl Stage {
     }
 }
 
-fn environment(redis: &RedisServer, keys: &Keys, settings: &[(&str, &str)]) -> Vec<(String, String)> {
+fn environment(redis: String, keys: &Keys, settings: &[(&str, &str)]) -> Vec<(String, String)> {
     let mut all = vec![
-        ("SLUICE__REDIS__URL".to_owned(), redis.url()),
+        ("SLUICE__REDIS__URL".to_owned(), redis),
         ("SLUICE__AUTH__KEYS_FILE".to_owned(), keys.path().to_str().unwrap().to_owned()),
     ];
-    let settings = settings.iter();
-    all.extend(settings.map(|(name, value)| (format!("SLUICE__QUEUE_WORKER__{name}"), (*value).to_owned())));
+    let whole = |name: &str| match name.starts_with("SLUICE__") {
+        true => name.to_owned(),
+        false => format!("SLUICE__QUEUE_WORKER__{name}"),
+    };
+    all.extend(settings.iter().map(|(name, value)| (whole(name), (*value).to_owned())));
     all
 }
 
