@@ -4,6 +4,7 @@ use crate::demand::{Standing, Verdict};
 use crate::limits::millis;
 use crate::runs::Runs;
 use crate::{Demand, Mode, Window};
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ struct Counts {
     swept: u64,
 }
 
-/// What was admitted for one key, for each length of a window that was ever asked for.
+/// What was admitted for one key, for each length of a window that is known.
 #[derive(Default)]
 struct Count {
     windows: Vec<(Duration, Runs)>,
@@ -47,22 +48,23 @@ impl Local {
             let has_place = counts.has_place_for(key);
             let mut fresh = Count::default();
             let count = counts.by_key.get_mut(key).unwrap_or(&mut fresh);
+            count.know(demand.limits.windows(), now);
             for (place, window) in demand.limits.windows().iter().enumerate() {
                 let share = self.share(window);
                 let runs = count.runs_of(window.length);
-                let used = runs.used(&share, now);
-                let needed = used.saturating_add(cost).saturating_sub(share.limit);
+                let used = runs.used(window.length, now);
+                let needed = (used + u64::from(cost)).saturating_sub(u64::from(share.limit));
                 let wait = match (needed, has_place) {
                     (0, true) => 0,
                     // Nothing here says when: the share is smaller than the cost, or the table is full.
-                    _ => runs.wait_for(&share, needed, now).max(1_000),
+                    _ => runs.wait_for(window.length, needed, now).max(1_000),
                 };
                 standings.push(Standing {
                     demand: index,
                     window: place,
                     limit: share.limit,
-                    used,
-                    room_in: Duration::from_millis(runs.room_in(&share, now)),
+                    used: u32::try_from(used).unwrap_or(u32::MAX),
+                    room_in: Duration::from_millis(runs.room_in(window.length, now)),
                     wait: Duration::from_millis(wait),
                     denies: wait > 0 && !demand.dry_run,
                     judged_at_ms: 0,
@@ -85,17 +87,13 @@ impl Local {
     }
 
     fn charge(&self, count: &mut Count, demand: &Demand, cost: u32, now: u64) {
-        for window in demand.limits.windows() {
-            count.runs_of(window.length);
-        }
         let asked = demand.limits.windows();
-        // Those of other limits, too: somebody may ask by them again.
+        count.know(asked, now);
         for (length, runs) in &mut count.windows {
-            let window =
-                asked.iter().find(|window| window.length == *length).map(|window| self.share(window));
-            let window = window.unwrap_or(Window { limit: u32::MAX, length: *length });
-            runs.used(&window, now);
-            runs.charge(&window, cost, now);
+            let limit =
+                asked.iter().find(|window| window.length == *length).map(|window| self.share(window).limit);
+            runs.used(*length, now);
+            runs.charge(*length, limit, cost, now);
         }
         let longest = count.windows.iter().map(|(length, _)| millis(*length)).max().unwrap_or_default();
         count.over_at = now + longest + 1;
@@ -130,24 +128,34 @@ impl Counts {
 }
 
 impl Count {
-    /// The runs of a window. One of a new length begins with those of the longest, so that other limits refill nothing.
-    fn runs_of(&mut self, length: Duration) -> &mut Runs {
-        let place = self.windows.iter().position(|(known, _)| *known == length).unwrap_or_else(|| {
-            let longest = self.windows.iter().max_by_key(|(known, _)| *known);
-            let runs = longest.map(|(_, runs)| runs.clone()).unwrap_or_default();
-            if self.windows.len() >= MOST_LENGTHS {
-                self.windows.remove(0);
+    /// Knows the windows that are asked for, and of others those in which something counts: the longest, which know what
+    /// a shorter one knows. A new one begins with the runs of the next longer, else of the longest, so that other limits
+    /// refill nothing.
+    fn know(&mut self, asked: &[Window], now: u64) {
+        for Window { length, .. } in asked {
+            if !self.windows.iter().any(|(known, _)| known == length) {
+                let longer = self.windows.iter().filter(|(known, _)| known > length).min_by_key(|it| it.0);
+                let source = longer.or_else(|| self.windows.iter().max_by_key(|it| it.0));
+                let runs = source.map(|(_, runs)| runs.clone()).unwrap_or_default();
+                self.windows.push((*length, runs));
             }
-            self.windows.push((length, runs));
-            self.windows.len() - 1
-        });
-        &mut self.windows[place].1
+        }
+        let is_asked = |length| asked.iter().any(|window| window.length == length);
+        self.windows.retain_mut(|(length, runs)| is_asked(*length) || runs.used(*length, now) > 0);
+        self.windows.sort_by_key(|(length, _)| (!is_asked(*length), Reverse(*length)));
+        self.windows.truncate(MOST_LENGTHS);
+    }
+
+    /// The runs of a window that is known.
+    fn runs_of(&mut self, length: Duration) -> &mut Runs {
+        let place = self.windows.iter().position(|(known, _)| *known == length);
+        &mut self.windows[place.expect("asked for, so it is known")].1
     }
 }
 
 const MOST_COUNTS: usize = 65_536;
 /// Of windows for one count: those of a few limits that take turns.
-const MOST_LENGTHS: usize = 16;
+const MOST_LENGTHS: usize = 8;
 const SWEEP_EVERY_MS: u64 = 1_000;
 
 #[cfg(test)]
@@ -221,6 +229,22 @@ mod tests {
             |demands: &[Demand]| (0..9).filter(|_| local.check(&keys, demands, 1, now).admitted).count();
         let seen = [of(3, 10), of(3, 20), of(4, 10), of(4, 5)].map(|demands| admitted(&demands));
         assert_eq!(seen, [3, 0, 1, 0]);
+    }
+
+    #[test]
+    fn limits_that_take_turns_know_all_that_was_admitted() {
+        let (local, keys, start) = (Local::new(1), [b"k".to_vec()], Instant::now() + Duration::from_secs(9));
+        let check = |limit, length_s, at_s: f64| {
+            let limits = Arc::new(Limits::one(limit, Duration::from_secs(length_s)).unwrap());
+            let demands = [Demand { limits, ..demand(1) }];
+            local.check(&keys, &demands, 1, start + Duration::from_secs_f64(at_s))
+        };
+        assert_eq!((0..9).filter(|_| check(5, 60, 0.0).admitted).count(), 5);
+        // More lengths than are known at once, and none of them is as long.
+        assert!((1..=20).all(|length_s| check(1000, length_s, length_s as f64 * 2.0).admitted));
+        let denied = check(5, 60, 41.0);
+        assert_eq!((denied.admitted, denied.standings[0].used), (false, 25));
+        assert_eq!((0..9).filter(|_| check(22, 60, 60.1).admitted).count(), 2);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The algorithm in Rust: what this process counts by itself while Redis is away. The same as `scripts/runs.lua` and
 //! `scripts/check.lua`; docs/ratelimit.md proves it.
 
-use crate::Window;
 use crate::limits::millis;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Admissions of one window, in runs: neighbours that are kept as one until the last of them has left.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Runs {
-    total: u32,
+    total: u64,
     /// Oldest first; the last is open.
     runs: VecDeque<Run>,
 }
@@ -17,7 +17,7 @@ pub(crate) struct Runs {
 struct Run {
     first: u64,
     last: u64,
-    units: u32,
+    units: u64,
 }
 
 /// Runs of one window, but for the open one.
@@ -25,8 +25,8 @@ const RUNS: u64 = 31;
 
 impl Runs {
     /// Forgets what has left the window, and tells how much is in it.
-    pub(crate) fn used(&mut self, window: &Window, now: u64) -> u32 {
-        let horizon = now.saturating_sub(millis(window.length));
+    pub(crate) fn used(&mut self, length: Duration, now: u64) -> u64 {
+        let horizon = now.saturating_sub(millis(length));
         while let Some(oldest) = self.runs.front().filter(|run| run.last < horizon) {
             self.total -= oldest.units;
             self.runs.pop_front();
@@ -35,26 +35,27 @@ impl Runs {
     }
 
     /// When so many units will have left, in ms from `now`.
-    pub(crate) fn wait_for(&self, window: &Window, mut units: u32, now: u64) -> u64 {
+    pub(crate) fn wait_for(&self, length: Duration, mut units: u64, now: u64) -> u64 {
         for run in &self.runs {
             units = units.saturating_sub(run.units);
             if units == 0 {
-                return run.last + millis(window.length) + 1 - now;
+                return run.last + millis(length) + 1 - now;
             }
         }
         0
     }
 
     /// When more room comes, in ms from `now`; 0 when there is nothing in the window.
-    pub(crate) fn room_in(&self, window: &Window, now: u64) -> u64 {
-        self.runs.front().map_or(0, |run| run.last + millis(window.length) + 1 - now)
+    pub(crate) fn room_in(&self, length: Duration, now: u64) -> u64 {
+        self.runs.front().map_or(0, |run| run.last + millis(length) + 1 - now)
     }
 
-    /// Counts units of this moment.
-    pub(crate) fn charge(&mut self, window: &Window, units: u32, now: u64) {
-        let grain =
-            if u64::from(window.limit) <= RUNS + 1 { 1 } else { millis(window.length).div_ceil(RUNS) };
+    /// Counts units of this moment; without a limit in a window that nobody asked for now.
+    pub(crate) fn charge(&mut self, length: Duration, limit: Option<u32>, units: u32, now: u64) {
+        let units = u64::from(units);
         self.total += units;
+        let is_exact = limit.map_or(self.total, u64::from) <= RUNS + 1;
+        let grain = if is_exact { 1 } else { millis(length).div_ceil(RUNS) };
         match self.runs.back_mut() {
             Some(open) if now - open.first < grain => {
                 open.last = now;

@@ -8,7 +8,7 @@
 -- Returns  an item each: B admitted, then for each demand: I6 now_ms, then for each window: I4 used, I6 ms until it has
 --          more room, I6 ms until it would admit the cost (0: it does)
 -- Cost     a GET a demand, a SET a demand when admitted (or when the clock was set back); O(runs) at most, 32 a window
-local STEP_BACK_MS, RUNS, MOST_CLOSED = 2000, 31, 255
+local STEP_BACK_MS, RUNS, MOST_CLOSED, MOST_WINDOWS, MOST_UNITS = 2000, 31, 255, 8, 4294967295
 local time = clock_ms()
 
 -- The same runs, moved into the past: the clock was set back by more than is absorbed.
@@ -42,19 +42,22 @@ local function expire(w, value, now)
   if w.last < horizon then w.total, w.units = 0, 0 end
 end
 
--- The window of that length in a value. A new one of a policy begins with the runs of the longest that was there: a
--- changed length must not refill anything.
+-- The window of that length in a value. A new one begins with the runs of one that knows as much: the next longer,
+-- else the longest. A changed length must not refill anything.
 local function find(all, index, length)
   local w = all[index]
   if w and w.length == length then return w end
-  local longest
-  for i = 1, #all do
-    if all[i].length == length then return all[i] end
-    if not longest or all[i].length > longest.length then longest = all[i] end
+  local source
+  for _, other in ipairs(all) do
+    if other.length == length then return other end
+    if not source or (source.length < length and other.length > source.length)
+      or (other.length > length and other.length < source.length) then
+      source = other
+    end
   end
   w = { total = 0, first = 0, last = 0, units = 0, closed = 0, from = 1, to = 0 }
-  if longest then
-    for name, number in pairs(longest) do w[name] = number end
+  if source then
+    for name, number in pairs(source) do w[name] = number end
   end
   w.length = length
   return w
@@ -87,41 +90,70 @@ local function judge(key, item, at, cost)
   elseif newest > time then
     now = newest
   end
-  local demand = { key = key, value = value, now = now, windows = {}, passes = true }
+  local demand = { key = key, value = value, now = now, all = all, windows = {}, passes = true }
   demand.dry, demand.count, at = struct.unpack('<BB', item, at)
   for index = 1, demand.count do
     local limit, length
     limit, length, at = struct.unpack('<I4I6', item, at)
     local w = find(all, index, length)
-    expire(w, value, now)
     w.limit, w.wait = limit, 0
-    if w.total + cost > limit then
-      w.wait = wait_for(w, value, w.total + cost - limit)
+    demand.windows[index] = w
+  end
+  -- Behind the search: what left one window may still count in a longer one that begins with its runs.
+  for _, w in ipairs(demand.windows) do
+    expire(w, value, now)
+    if w.total + cost > w.limit then
+      w.wait = wait_for(w, value, w.total + cost - w.limit)
       demand.passes = false
     end
-    demand.windows[index] = w
   end
   return demand, at
 end
 
--- Writes the cost into every window of a demand.
-local function charge(demand, cost)
-  local now, text, longest = demand.now, '\1', 0
-  for _, w in ipairs(demand.windows) do
-    local more, added = '', 0
-    -- Up to 32 units each has a run of its own, and the window is exact to the millisecond.
-    local grain = w.limit <= RUNS + 1 and 1 or math.ceil(w.length / RUNS)
-    -- A window that grew brings its runs along: beyond what a byte counts, the last one stays open.
-    if w.units > 0 and (now - w.first < grain or w.closed == MOST_CLOSED) then
-      w.units = w.units + cost
-    else
-      if w.units > 0 then more, added = struct.pack(RUN, w.last, w.units), 1 end
-      w.first, w.units = now, cost
+-- The windows that other limits asked for, while something counts in them. Of more than there is place for the longest
+-- stay: they know what a shorter one knows.
+local function others(demand)
+  local kept = {}
+  for _, w in ipairs(demand.all) do
+    if not w.limit then
+      expire(w, demand.value, demand.now)
+      if w.total > 0 then kept[#kept + 1] = w end
     end
-    if w.closed + added == 0 then w.oldest = now end
-    w.last, w.total = now, w.total + cost
-    longest = math.max(longest, w.length)
-    text = text .. packed(w, demand.value, more, added)
+  end
+  table.sort(kept, function(one, other) return one.length > other.length end)
+  for index = #kept, MOST_WINDOWS - demand.count + 1, -1 do kept[index] = nil end
+  return kept
+end
+
+-- A window with the cost in it, as text.
+local function charged(w, demand, cost)
+  local now, more, added = demand.now, '', 0
+  -- Of a window that others asked for: more than four bytes count, and any limit allows, is full until all has left.
+  if w.total + cost > MOST_UNITS then
+    w.total, w.units, w.closed, w.from, w.to, cost = 0, 0, 0, 1, 0, MOST_UNITS
+  end
+  -- Up to 32 units each has a run of its own, and the window is exact to the millisecond.
+  local grain = (w.limit or w.total + cost) <= RUNS + 1 and 1 or math.ceil(w.length / RUNS)
+  -- A window that grew brings its runs along: beyond what a byte counts, the last one stays open.
+  if w.units > 0 and (now - w.first < grain or w.closed == MOST_CLOSED) then
+    w.units = w.units + cost
+  else
+    if w.units > 0 then more, added = struct.pack(RUN, w.last, w.units), 1 end
+    w.first, w.units = now, cost
+  end
+  if w.closed + added == 0 then w.oldest = now end
+  w.last, w.total = now, w.total + cost
+  return packed(w, demand.value, more, added)
+end
+
+-- Writes the cost into every window of a count that is still known, whoever asked for it.
+local function charge(demand, cost)
+  local text, longest = '\1', 0
+  for _, windows in ipairs({ demand.windows, others(demand) }) do
+    for _, w in ipairs(windows) do
+      text = text .. charged(w, demand, cost)
+      longest = math.max(longest, w.length)
+    end
   end
   redis.call('SET', demand.key, text, 'PX', string.format('%.0f', longest + STEP_BACK_MS))
 end

@@ -204,6 +204,73 @@ async fn a_changed_limit_or_window_refills_nothing() {
     .await;
 }
 
+/// Tiers of one policy take turns on one count, as of a user who is upgraded and back.
+#[tokio::test]
+async fn limits_that_take_turns_on_a_count_know_all_that_it_admitted() {
+    both(async |server| {
+        let (limiter, clock) = turned(&server);
+        let minute = SECOND * 60;
+        let (free, gold) = (user("42", "p", &[(5, minute)]), user("42", "p", &[(100, SECOND)]));
+        assert_eq!(admitted_of(&limiter, &free, 9).await, 5);
+        for _ in 0..3 {
+            clock.advance(SECOND * 2);
+            assert!(ask(&limiter, &gold).await.admitted);
+        }
+
+        let denied = ask(&limiter, &free).await;
+        assert_eq!((denied.admitted, denied.standings[0].used), (false, 8));
+        assert_eq!(
+            denied.retry_after(),
+            Some(minute - SECOND * 6 + MS),
+            "the five are still the first to leave"
+        );
+        clock.advance(minute - SECOND * 6 + MS);
+        assert_eq!(admitted_of(&limiter, &free, 9).await, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_count_knows_eight_windows_and_always_the_longest() {
+    let server = testkit::RedisServer::start().await;
+    let (limiter, clock) = turned(&server);
+    let long = user("42", "p", &[(50, SECOND * 3600)]);
+    assert_eq!(admitted_of(&limiter, &long, 60).await, 50);
+    for seconds in 1..=20 {
+        let short = user("42", "p", &[(1000, SECOND * seconds), (1000, SECOND * (seconds + 100))]);
+        assert!(ask(&limiter, &short).await.admitted);
+    }
+    assert_eq!(used(&limiter, &long).await, 70);
+    assert_eq!(
+        used(&limiter, &user("42", "p", &[(1000, SECOND)])).await,
+        70,
+        "forgotten, and known by the others"
+    );
+    assert_eq!(server.cli(&["STRLEN", "rl:{user:42}:p"]).await, (1 + 8 * 27).to_string());
+
+    clock.advance(SECOND * 3601);
+    assert!(ask(&limiter, &user("42", "p", &[(1000, SECOND)])).await.admitted);
+    assert_eq!(server.cli(&["STRLEN", "rl:{user:42}:p"]).await, "28", "what is over is forgotten");
+}
+
+#[tokio::test]
+async fn more_than_any_limit_allows_is_counted_as_full_until_it_has_left() {
+    let server = testkit::RedisServer::start().await;
+    let (limiter, clock) = turned(&server);
+    let most = 1_000_000_000;
+    let (bursts, long) = (user("42", "p", &[(most, MS * 100)]), user("42", "p", &[(most, SECOND * 60)]));
+    assert!(ask(&limiter, &long).await.admitted);
+    for _ in 0..6 {
+        clock.advance(MS * 101);
+        assert!(limiter.check(std::slice::from_ref(&bursts), most, Away::Closed).await.unwrap().admitted);
+    }
+
+    let denied = ask(&limiter, &long).await;
+    assert_eq!((denied.admitted, denied.standings[0].used), (false, u32::MAX));
+    clock.advance(denied.retry_after().unwrap());
+    assert_eq!(ask(&limiter, &long).await.standings[0].used, 1);
+}
+
 /// A window that grows takes its runs along, however finely they were cut.
 #[tokio::test]
 async fn a_window_that_grows_again_and_again_forgets_nothing() {
@@ -220,7 +287,9 @@ async fn a_window_that_grows_again_and_again_forgets_nothing() {
             clock.advance(MS * u32::try_from(length.as_millis().div_ceil(31)).unwrap());
         }
     }
-    assert_eq!(server.cli(&["STRLEN", "rl:{user:42}:p"]).await, (28 + 255 * 10).to_string());
+    // The longest has as many runs as a byte counts; those before it that still count something have 32.
+    let bytes: usize = server.cli(&["STRLEN", "rl:{user:42}:p"]).await.parse().unwrap();
+    assert!((28 + 255 * 10..28 + 255 * 10 + 7 * (27 + 32 * 10)).contains(&bytes), "{bytes}");
 }
 
 #[tokio::test]

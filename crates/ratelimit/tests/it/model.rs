@@ -25,16 +25,20 @@ const NEVER_FULL: (u32, Duration) = (1_000_000, Duration::from_secs(3600));
 /// Counts that live at the same time, under one clock.
 const AT_ONCE: usize = 250;
 
+/// Two tiers, which take turns on one count.
 #[derive(Clone, Debug)]
 struct Policy {
-    windows: Vec<(u32, u64)>,
+    tiers: [Vec<(u32, u64)>; 2],
 }
 
-/// One moment: how far the clock turns, and who asks for how much then.
+/// Who asks for how much: the count, by which tier, the cost.
+type Ask = (usize, usize, u32);
+
+/// One moment: how far the clock turns, and what is asked then.
 #[derive(Clone, Debug)]
 struct Moment {
     turn_ms: i64,
-    asks: Vec<(usize, u32)>,
+    asks: Vec<Ask>,
 }
 
 #[derive(Clone, Debug)]
@@ -43,14 +47,18 @@ struct History {
     moments: Vec<Moment>,
 }
 
-fn policy() -> impl Strategy<Value = Policy> {
+fn windows() -> impl Strategy<Value = Vec<(u32, u64)>> {
     let limit = prop_oneof![1..=8_u32, 9..=40_u32, 60..=120_u32];
     let length = prop_oneof![100..=400_u64, 401..=3000_u64];
     prop::collection::vec((limit, length), 1..=3).prop_map(|mut windows| {
         windows.sort_by_key(|(_, length)| *length);
         windows.dedup_by_key(|(_, length)| *length);
-        Policy { windows }
+        windows
     })
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    [windows(), windows()].prop_map(|tiers| Policy { tiers })
 }
 
 fn moment() -> impl Strategy<Value = Moment> {
@@ -61,7 +69,11 @@ fn moment() -> impl Strategy<Value = Moment> {
         // A step back that is absorbed.
         1 => -1500..=-1_i64,
     ];
-    let asks = prop::collection::vec((0..AT_ONCE, 1..=6_u32), 1..=AT_ONCE * 2);
+    // Half of the counts have one tier only, as most have.
+    let tier = |count: usize, second: bool| usize::from(second && count.is_multiple_of(2));
+    let ask = (0..AT_ONCE, any::<bool>(), 1..=6_u32);
+    let ask = ask.prop_map(move |(count, second, cost)| (count, tier(count, second), cost));
+    let asks = prop::collection::vec(ask, 1..=AT_ONCE * 2);
     (turn_ms, asks).prop_map(|(turn_ms, asks)| Moment { turn_ms, asks })
 }
 
@@ -94,25 +106,34 @@ impl Log {
 struct Judge {
     logs: Vec<Log>,
     policies: Vec<Policy>,
+    /// Since when the count has runs of each tier's windows. Before, and when one was over, it had those of another window,
+    /// which may be coarser.
+    known_since: Vec<[Option<u64>; 2]>,
 }
 
 impl Judge {
-    fn enter(&mut self, count: usize, cost: u32, admitted: bool, standings: &[Standing]) {
+    fn enter(&mut self, (count, tier, cost): Ask, admitted: bool, standings: &[Standing]) {
         let at = standings[0].judged_at_ms;
         let log = &self.logs[count];
-        let windows = &self.policies[count].windows;
+        let windows = &self.policies[count].tiers[tier];
+        let known_since = &mut self.known_since[count][tier];
         for ((limit, length), standing) in windows.iter().zip(standings) {
             let exact = log.used(at, *length);
             // A run leaves with its last admission: what it holds too long is younger than a window and a 31st.
             let most = log.used(at, *length + length.div_ceil(31));
             let before = u64::from(standing.used) - if admitted { u64::from(cost) } else { 0 };
             assert!(before >= exact, "{windows:?} counts {before} of {exact} at {at}: {:?}", log.0);
+            // What it began with came in the runs of a longer window.
+            if !log.0.is_empty() && known_since.is_none_or(|since| at <= since + length) {
+                continue;
+            }
             assert!(
                 before <= most,
                 "{windows:?} counts {before}, and {most} may still count at {at}: {:?}",
                 log.0
             );
-            if *limit <= 32 {
+            // The other tier may let more pass, and then they are kept together.
+            if *limit <= 32 && exact <= 32 && count % 2 == 1 {
                 assert_eq!(before, exact, "up to 32 it is the exact log: {windows:?} at {at}: {:?}", log.0);
             }
         }
@@ -120,9 +141,18 @@ impl Judge {
         let passes = windows.iter().all(|(limit, length)| fits(*length, *limit));
         assert!(passes || !admitted, "{windows:?} admitted {cost} at {at} over {:?}", log.0);
         if admitted {
+            if known_since.is_none() {
+                *known_since = Some(if log.0.is_empty() { 0 } else { at });
+            }
+            let quiet = at - log.0.last().map_or(at, |(last, _)| *last);
+            let other = 1 - tier;
+            if self.policies[count].tiers[other].iter().any(|(_, length)| quiet > *length) {
+                self.known_since[count][other] = None;
+            }
             self.logs[count].0.push((at, cost));
         }
-        for window in &self.policies[count].windows {
+        // Of two tiers each is held to its limit when it admits, and the other may let more pass behind it.
+        for window in windows.iter().filter(|_| count % 2 == 1) {
             assert!(self.logs[count].holds(*window), "{window:?} was passed: {:?}", self.logs[count].0);
         }
     }
@@ -134,18 +164,20 @@ async fn asked(limiter: &Limiter, demand: &Demand, cost: u32) -> (bool, Vec<Stan
 }
 
 async fn run(limiter: &Limiter, clock: &Clock, history: History, name: &str) {
-    let demands: Vec<_> = (0..AT_ONCE)
+    let demands: Vec<[Demand; 2]> = (0..AT_ONCE)
         .map(|count| {
-            let windows: Vec<_> = history.policies[count]
-                .windows
-                .iter()
-                .map(|(limit, length)| (*limit, Duration::from_millis(*length)))
-                .chain([NEVER_FULL])
-                .collect();
-            demand(Scope::user(&format!("{name}-{count}").parse().unwrap()), "p", &windows)
+            let scope = Scope::user(&format!("{name}-{count}").parse().unwrap());
+            history.policies[count].tiers.each_ref().map(|windows| {
+                let windows = windows.iter().map(|(limit, length)| (*limit, Duration::from_millis(*length)));
+                demand(scope.clone(), "p", &windows.chain([NEVER_FULL]).collect::<Vec<_>>())
+            })
         })
         .collect();
-    let mut judge = Judge { logs: vec![Log::default(); AT_ONCE], policies: history.policies };
+    let mut judge = Judge {
+        logs: vec![Log::default(); AT_ONCE],
+        policies: history.policies,
+        known_since: vec![[None; 2]; AT_ONCE],
+    };
     let mut denied = vec![None; AT_ONCE];
     let mut latest = clock.now().millis();
     for Moment { turn_ms, asks } in history.moments {
@@ -153,18 +185,15 @@ async fn run(limiter: &Limiter, clock: &Clock, history: History, name: &str) {
         let now = (clock.now().millis() + turn_ms).max(latest - 1_900);
         latest = latest.max(now);
         clock.set(Timestamp::from_millis(now));
-        let asks = asks.into_iter().map(|(count, cost)| {
-            let most = demands[count].limits.windows().iter().map(|window| window.limit).min().unwrap();
-            (count, cost.min(most))
-        });
+        let asks = asks
+            .into_iter()
+            .map(|(count, tier, cost)| (count, tier, cost.min(demands[count][tier].limits.most_at_once())));
         // Sent together, judged one after the other: the order of the answers is that of the calls.
-        let answers = join_all(
-            asks.map(async |(count, cost)| (count, cost, asked(limiter, &demands[count], cost).await)),
-        )
-        .await;
-        for (count, cost, (admitted, standings)) in answers {
-            judge.enter(count, cost, admitted, &standings);
-            denied[count] = (!admitted).then_some((now, cost, standings));
+        let answers =
+            join_all(asks.map(async |ask| (ask, asked(limiter, &demands[ask.0][ask.1], ask.2).await))).await;
+        for (ask, (admitted, standings)) in answers {
+            judge.enter(ask, admitted, &standings);
+            denied[ask.0] = (!admitted).then_some((now, ask, standings));
         }
     }
     the_wait_is_exact(limiter, clock, &demands, denied).await;
@@ -174,24 +203,24 @@ async fn run(limiter: &Limiter, clock: &Clock, history: History, name: &str) {
 async fn the_wait_is_exact(
     limiter: &Limiter,
     clock: &Clock,
-    demands: &[Demand],
-    denied: Vec<Option<(i64, u32, Vec<Standing>)>>,
+    demands: &[[Demand; 2]],
+    denied: Vec<Option<(i64, Ask, Vec<Standing>)>>,
 ) {
     let mut promised: Vec<_> = denied
         .into_iter()
-        .enumerate()
-        .filter_map(|(count, denied)| {
-            let (asked_at, cost, standings) = denied?;
+        .flatten()
+        .filter_map(|(asked_at, ask, standings)| {
             let wait = standings.iter().map(|standing| standing.wait).max()?;
-            Some((asked_at + i64::try_from(wait.as_millis()).unwrap(), count, cost))
+            Some((asked_at + i64::try_from(wait.as_millis()).unwrap(), ask))
         })
         .collect();
     promised.sort_unstable();
-    for (moment, count, cost) in promised {
+    for (moment, (count, tier, cost)) in promised {
+        let demand = &demands[count][tier];
         for (at, passes) in [(moment - 1, false), (moment, true)] {
             clock.set(Timestamp::from_millis(at));
-            let verdict = limiter.peek(std::slice::from_ref(&demands[count]), cost).await.unwrap();
-            assert_eq!(verdict.admitted, passes, "{cost} of {:?} at {at}", demands[count].limits);
+            let verdict = limiter.peek(std::slice::from_ref(demand), cost).await.unwrap();
+            assert_eq!(verdict.admitted, passes, "{cost} of {:?} at {at}", demand.limits);
         }
     }
 }
