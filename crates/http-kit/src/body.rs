@@ -65,11 +65,7 @@ pub(crate) fn read(
 }
 
 async fn collect(mut payload: Payload, limit: BodyLimit, length: Option<usize>) -> Result<Bytes, Problem> {
-    if let Some(length) = length.filter(|length| *length > limit.bytes) {
-        // What is more than we would read on for need not even begin.
-        if length <= drained(limit) {
-            drain(&mut payload, limit).await;
-        }
+    if length.is_some_and(|length| length > limit.bytes) {
         return Err(too_large(limit));
     }
     let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
@@ -83,32 +79,12 @@ async fn collect(mut payload: Payload, limit: BodyLimit, length: Option<usize>) 
     while let Some(bytes) = piece {
         let bytes = bytes.map_err(|error| broken(&error))?;
         if body.len() + bytes.len() > limit.bytes {
-            drain(&mut payload, limit).await;
             return Err(too_large(limit));
         }
         body.extend_from_slice(&bytes);
         piece = payload.next().await;
     }
     Ok(body.freeze())
-}
-
-/// Reads on for a while: a client that is still sending would get a reset connection in place of the answer.
-async fn drain(payload: &mut Payload, limit: BodyLimit) {
-    let mut left = drained(limit);
-    let reading = async {
-        while let Some(Ok(bytes)) = payload.next().await {
-            match left.checked_sub(bytes.len()) {
-                Some(rest) => left = rest,
-                None => return,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(DRAIN_WITHIN, reading).await;
-}
-
-/// How much of a body that is too large is read all the same.
-fn drained(limit: BodyLimit) -> usize {
-    limit.bytes.max(DRAIN_AT_LEAST)
 }
 
 fn too_large(limit: BodyLimit) -> Problem {
@@ -122,5 +98,3 @@ fn broken(error: &actix_web::error::PayloadError) -> Problem {
 
 const FALLBACK: BodyLimit = BodyLimit::new("request", 256 * 1024);
 const FALLBACK_TIMEOUT: Duration = Duration::from_secs(30);
-const DRAIN_AT_LEAST: usize = 1 << 20;
-const DRAIN_WITHIN: Duration = Duration::from_secs(5);

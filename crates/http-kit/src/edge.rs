@@ -148,6 +148,7 @@ impl<F> Answer<F> {
         };
         let body = problem.render(self.uri.path(), self.correlation.as_str());
         let mut response = response.set_body(BoxBody::new(body));
+        *response.status_mut() = problem.status();
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
         ServiceResponse::new(request, response)
     }

@@ -47,7 +47,7 @@ impl Problem {
 
     /// Names one more field.
     pub fn and_field(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        self.errors.push(FieldError::new(pointer, detail));
+        self.errors.push(FieldError::new(clipped(pointer.into()), clipped(detail.into())));
         self
     }
 
@@ -79,7 +79,7 @@ impl Problem {
         meaning(self.code).1
     }
 
-    /// What a library answered with, without a problem of ours.
+    /// What a library answered with, without a problem of ours; a status that we do not use becomes 400 or 500.
     pub(crate) fn of_status(status: StatusCode, detail: Option<String>) -> Self {
         let code = match status.as_u16() {
             401 => ErrorCode::Unauthenticated,
@@ -96,7 +96,10 @@ impl Problem {
             422 => ErrorCode::InvalidInput,
             429 => ErrorCode::RateLimited,
             431 => ErrorCode::HeadTooLarge,
+            501 => ErrorCode::NotImplemented,
+            502 => ErrorCode::BadGateway,
             503 => ErrorCode::Unavailable,
+            504 => ErrorCode::GatewayTimeout,
             400..=499 => ErrorCode::MalformedRequest,
             _ => return Self::internal(),
         };
@@ -178,6 +181,15 @@ fn seconds(wait: Duration) -> u64 {
     wait.as_millis().div_ceil(1000).max(1).min(u128::from(u32::MAX)) as u64
 }
 
+/// What a client sent comes back in pointers and rules, but not all of it: a name may be as long as a body.
+fn clipped(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(ECHOED_CHARS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// An error and what caused it, in one line.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |&error| error.source());
@@ -186,6 +198,7 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
 
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const SECOND: Duration = Duration::from_secs(1);
+const ECHOED_CHARS: usize = 300;
 
 /// The members of a problem, in the order of RFC 9457.
 struct Page<'a> {

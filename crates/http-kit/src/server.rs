@@ -317,6 +317,7 @@ impl Transport {
         let server = server
             .workers(workers)
             .max_connections(config.connections_max.get().div_ceil(workers))
+            .client_disconnect_timeout(LINGER)
             .client_request_timeout(Duration::from_millis(config.head_timeout_ms))
             .keep_alive(Duration::from_millis(config.keep_alive_ms))
             .tcp_nodelay(true)
@@ -329,6 +330,10 @@ impl Transport {
 
 /// More are refused by actix with a panic.
 const WORKERS_MAX: usize = 512;
+
+/// How long the rest of a body is read after its answer: a client that is still sending would see a reset connection in
+/// place of the answer.
+const LINGER: Duration = Duration::from_secs(5);
 
 async fn no_route() -> Result<HttpResponse, Problem> {
     Err(Problem::new(ErrorCode::NotFound, "there is nothing at this path"))

@@ -3,7 +3,7 @@
 use crate::correlation::current;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::fmt::{self, Debug};
+use std::fmt::{self, Debug, Write};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -48,7 +48,7 @@ where
         let line = Line::of(event)?;
         let time = line.timestamp.get(11..23).unwrap_or(&line.timestamp);
         let (colour, plain) = if writer.has_ansi_escapes() { (colour(event), "\x1b[0m") } else { ("", "") };
-        write!(writer, "{time} {colour}{:>5}{plain} {}", line.level, line.message)?;
+        write!(writer, "{time} {colour}{:>5}{plain} {}", line.level, OneLine(&line.message))?;
         for (name, value) in &line.fields {
             write!(writer, "  {name}={value}")?;
         }
@@ -133,6 +133,17 @@ impl Visit for Line {
         let chain = std::iter::successors(Some(error), |error| error.source());
         let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         self.set(field, Value::String(text));
+    }
+}
+
+/// A message without line ends and escapes of the terminal, which it may have from outside.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| {
+            if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) }
+        })
     }
 }
 

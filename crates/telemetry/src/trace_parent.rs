@@ -17,16 +17,6 @@ impl TraceParent {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The trace that it belongs to: 32 hexadecimal digits.
-    pub fn trace_id(&self) -> &str {
-        &self.0[3..35]
-    }
-
-    /// The span that called: 16 hexadecimal digits.
-    pub fn parent_id(&self) -> &str {
-        &self.0[36..52]
-    }
 }
 
 impl FromStr for TraceParent {
@@ -67,8 +57,7 @@ mod tests {
     #[test]
     fn a_valid_header_is_passed_on_unchanged() {
         for text in [format!("00-{TRACE}-{PARENT}-01"), format!("cc-{TRACE}-{PARENT}-00-what.comes-next")] {
-            let parsed: TraceParent = text.parse().unwrap();
-            assert_eq!((parsed.as_str(), parsed.trace_id(), parsed.parent_id()), (&*text, TRACE, PARENT));
+            assert_eq!(text.parse::<TraceParent>().unwrap().as_str(), text);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Keys, scopes, reload.
 
-use crate::support::{Answer, DEADLINE, LOCAL, Served, config, keys_file, routes, server, start};
+use crate::support::{Answer, DEADLINE, LOCAL, Log, Served, config, keys_file, routes, server, start};
 use domain::Timestamp;
 use http_kit::{ApiKey, AuthConfig, Authenticator};
 use secrecy::{ExposeSecret, SecretString};
@@ -23,7 +23,8 @@ async fn without_a_key_nothing_is_told() {
     let service = serve(with_keys(&[record]));
     let get = || service.client.get(service.url("/v1/cached/acme"));
     let text = key.expose_secret();
-    for header in [None, Some("Basic d2ViOg=="), Some("Bearer"), Some("Bearer sk_web_"), Some(text)] {
+    let basic = format!("Basic {text}");
+    for header in [None, Some(&*basic), Some("Bearer"), Some("Bearer sk_web_"), Some(text)] {
         let request = header.map_or_else(get, |header| get().header("Authorization", header));
         let answer = Answer::of(request).await;
         answer.problem(401, "unauthenticated");
@@ -120,6 +121,32 @@ async fn keys_come_and_go_while_the_service_runs() {
 
     *stored.lock().unwrap() = Ok(Vec::new());
     until(async || status().await == 401, DEADLINE).await;
+}
+
+#[tokio::test]
+async fn a_source_that_never_answers_is_asked_again_and_complained_of_once() {
+    let (key, record) = ApiKey::generate("late", &["*"]).unwrap();
+    let (asked, log) = (Arc::new(AtomicU32::new(0)), Log::default());
+    let _log = log.start();
+    let (count, record) = (Arc::clone(&asked), serde_json::to_string(&record).unwrap());
+    let auth = AuthConfig { reload_ms: 10, ..AuthConfig::default() };
+    let auth = Authenticator::new(&auth, LOCAL).unwrap().with_source(move || {
+        let (turn, record) = (count.fetch_add(1, Ordering::Relaxed), record.clone());
+        async move {
+            match turn {
+                0 => std::future::pending().await,
+                1..=5 => Err("Redis is away".into()),
+                _ => Ok(vec![record, "nonsense".to_owned()]),
+            }
+        }
+    });
+    let service = serve(auth);
+    until(async || asked.load(Ordering::Relaxed) >= 10, DEADLINE).await;
+
+    assert_eq!(service.get_with_key("/v1/cached/acme", &key).await.status, 200);
+    for said in ["those known so far hold", "API keys are read again", "ignoring a stored API key"] {
+        assert_eq!(log.text().matches(said).count(), 1, "{}", log.text());
+    }
 }
 
 #[test]

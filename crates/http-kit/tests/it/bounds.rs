@@ -1,10 +1,11 @@
 //! What is too much, each with its own answer.
 
-use crate::support::{Answer, Served, config, open, routes, server, start};
+use crate::support::{Answer, DEADLINE, Served, config, open, routes, server, start};
 use http_kit::HttpConfig;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn a_head_over_16_kib_is_431() {
@@ -64,7 +65,9 @@ async fn a_length_beyond_the_bound_is_413_before_the_body_has_come() {
     let service = start();
     let head =
         "PUT /v1/bytes HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 99999999999\r\n\r\n";
-    service.raw(head).await.problem(413, "too-large");
+    // What waits for the body would wait for `http.body_timeout_ms`, which is 30 s.
+    let answer = tokio::time::timeout(Duration::from_secs(3), service.raw(head));
+    answer.await.unwrap().problem(413, "too-large");
 }
 
 #[tokio::test]
@@ -75,8 +78,13 @@ async fn a_client_that_sends_far_too_much_still_reads_the_answer() {
         let head = format!("PUT /v1/bytes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{kind}\r\n\r\n");
         let (begin, end) = if chunked { ("100000\r\n", "\r\n0\r\n\r\n") } else { ("", "") };
         // Reads only after it has sent everything.
-        let request = format!("{head}{begin}{}{end}", "x".repeat(1 << 20));
-        service.raw(request).await.problem(413, "too-large");
+        let mut stream = TcpStream::connect(service.address).await.unwrap();
+        stream.write_all(format!("{head}{begin}").as_bytes()).await.unwrap();
+        for _ in 0..16 {
+            stream.write_all(&[b'x'; 1 << 16]).await.unwrap();
+        }
+        stream.write_all(end.as_bytes()).await.unwrap();
+        Answer::read(&mut stream).await.problem(413, "too-large");
     }
 }
 
@@ -87,6 +95,26 @@ async fn a_body_that_does_not_arrive_in_time_is_408() {
     let answer = service
         .raw("PUT /v1/bytes HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 10\r\n\r\nhalf")
         .await;
+    answer.problem(408, "request-timeout");
+}
+
+#[tokio::test]
+async fn a_body_that_comes_byte_by_byte_has_no_more_time() {
+    let slow = HttpConfig { body_timeout_ms: 50, ..config() };
+    let service = Served::start(server(slow, open()), routes);
+    let stream = TcpStream::connect(service.address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (mut answer, mut body) = stream.into_split();
+    let head = "PUT /v1/bytes HTTP/1.1\r\nHost: x\r\nContent-Length: 262144\r\n\r\n";
+    body.write_all(head.as_bytes()).await.unwrap();
+    let mut bytes = JoinSet::new();
+    bytes.spawn(async move {
+        while body.write_all(b"x").await.is_ok() {
+            tokio::task::yield_now().await
+        }
+    });
+
+    let answer = tokio::time::timeout(DEADLINE, Answer::read(&mut answer)).await.unwrap();
     answer.problem(408, "request-timeout");
 }
 
@@ -106,8 +134,12 @@ async fn a_head_that_does_not_arrive_in_time_ends_the_connection() {
     let slow = HttpConfig { head_timeout_ms: 50, ..config() };
     let service = Served::start(server(slow, open()), routes);
     // The library's own time would be 5 s.
-    let answer = tokio::time::timeout(Duration::from_secs(3), service.raw("GET / HTTP/1.1\r\nHost:"));
-    assert_eq!(answer.await.unwrap().status, 408);
+    let mut stream = TcpStream::connect(service.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+    let mut answer = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(3), stream.read_to_string(&mut answer));
+    read.await.expect("closed").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ async fn json_that_does_not_fit_is_named_by_a_pointer() {
         (deep.as_bytes(), 422, "invalid-input", &format!("/payload{}", "/0".repeat(31))),
         (b"{\"queue\":\"a\0\"}", 400, "malformed-request", "/queue"),
         (b"{\"queue\":\"\xff\xfe\"}", 400, "malformed-request", "/queue"),
+        (br#"{"queue":"\ud800"}"#, 400, "malformed-request", "/queue"),
         (b"{\"queue\":", 400, "malformed-request", "/queue"),
         (b"\0", 400, "malformed-request", ""),
     ] {
@@ -51,6 +52,16 @@ async fn only_json_is_read_as_json() {
         &[("Content-Type", "application/json"), ("Content-Encoding", "gzip")],
     ] {
         Answer::of(post(refused)).await.problem(415, "unsupported-media-type");
+    }
+}
+
+#[tokio::test]
+async fn a_patch_may_be_a_merge_patch() {
+    let service = start();
+    for (method, status) in [("PATCH", 201), ("POST", 415)] {
+        let request = service.client.request(method.parse().unwrap(), service.url("/v1/tasks"));
+        let request = request.header("Content-Type", "application/merge-patch+json").body(r#"{"queue":"a"}"#);
+        assert_eq!(Answer::of(request).await.status, status, "{method}");
     }
 }
 

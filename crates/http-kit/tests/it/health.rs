@@ -68,6 +68,16 @@ async fn detail_needs_ops_read() {
 }
 
 #[tokio::test]
+async fn a_detail_that_hangs_is_said_to() {
+    let hangs = server(config(), open()).health(std::future::pending::<serde_json::Value>);
+    let health = Served::start(hangs, routes).get("/health").await.json();
+    assert_eq!(
+        (&health["status"], &health["checks"]["error"]),
+        (&json!("ready"), &json!("no answer in time"))
+    );
+}
+
+#[tokio::test]
 async fn health_is_never_cached_on_the_way() {
     assert_eq!(start().get("/health/ready").await.header("cache-control"), Some("no-store"));
 }

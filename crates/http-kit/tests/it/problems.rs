@@ -17,7 +17,7 @@ async fn a_wrong_method_is_a_problem_with_allow() {
     answer.problem(405, "method-not-allowed");
     let mut allowed: Vec<&str> = answer.header("allow").unwrap().split(", ").collect();
     allowed.sort_unstable();
-    assert_eq!(allowed, ["GET", "POST"]);
+    assert_eq!(allowed, ["GET", "PATCH", "POST"]);
 }
 
 #[tokio::test]
@@ -54,6 +54,54 @@ async fn an_error_of_the_library_is_a_problem() {
     service.post_json("/v1/foreign", "{").await.problem(400, "malformed-request");
     let huge = format!("\"{}\"", "x".repeat(3 << 20));
     service.post_json("/v1/foreign", huge).await.problem(413, "too-large");
+}
+
+#[tokio::test]
+async fn every_status_has_its_problem_and_an_unusual_one_the_nearest() {
+    let service = start();
+    for (status, answered, kind) in [
+        (400, 400, "malformed-request"),
+        (401, 401, "unauthenticated"),
+        (403, 403, "forbidden"),
+        (404, 404, "not-found"),
+        (405, 405, "method-not-allowed"),
+        (406, 406, "not-acceptable"),
+        (408, 408, "request-timeout"),
+        (409, 409, "conflict"),
+        (412, 412, "precondition-failed"),
+        (413, 413, "too-large"),
+        (414, 414, "uri-too-long"),
+        (415, 415, "unsupported-media-type"),
+        (422, 422, "invalid-input"),
+        (429, 429, "rate-limited"),
+        (431, 431, "head-too-large"),
+        (500, 500, "internal"),
+        (501, 501, "not-implemented"),
+        (502, 502, "bad-gateway"),
+        (503, 503, "unavailable"),
+        (504, 504, "gateway-timeout"),
+        (410, 400, "malformed-request"),
+        (507, 500, "internal"),
+    ] {
+        service.get(&format!("/v1/bare/{status}")).await.problem(answered, kind);
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_sent_comes_back_shortened() {
+    let service = start();
+    let long = "ü".repeat(450);
+    for (body, pointer) in [
+        (format!(r#"{{"queue":"a","priority":"{long}"}}"#), "/priority"),
+        (format!(r#"{{"queue":"a","{long}":1}}"#), "/üüü"),
+    ] {
+        let problem = service.post_json("/v1/tasks", body).await.problem(422, "invalid-input");
+        let error = &problem["errors"][0];
+        assert!(error["pointer"].as_str().unwrap().starts_with(pointer), "{problem}");
+        for text in [&error["pointer"], &error["detail"]].map(|text| text.as_str().unwrap()) {
+            assert!(text.chars().count() <= 301, "{text}");
+        }
+    }
 }
 
 #[tokio::test]

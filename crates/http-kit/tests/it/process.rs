@@ -4,10 +4,14 @@ use crate::configuration::Config;
 use crate::support::{DEADLINE, keys_file, routes};
 use http_kit::{ApiKey, Authenticator, ConfigError, Exit, HttpConfig, Server, Sources, start};
 use secrecy::ExposeSecret;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::process::{ExitStatus, Output, Stdio};
 use testkit::{free_port, until};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 const ARGUMENTS: &str = "CHILD_ARGUMENTS";
@@ -128,6 +132,70 @@ async fn health_asks_the_running_service() {
     signal(&child, "TERM").await;
     end(child).await;
     assert_eq!(output("health", &bind).await.0, Some(1));
+}
+
+#[tokio::test]
+async fn health_wants_a_200_within_its_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bind = listener.local_addr().unwrap().to_string();
+    let mut answers = JoinSet::new();
+    answers.spawn(async move {
+        let mut open = Vec::new();
+        for answer in ["HTTP/1.1 503 No\r\n\r\n", ""] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            open.push(stream);
+        }
+        std::future::pending::<()>().await;
+    });
+    for said in ["answers HTTP/1.1 503", "does not answer on"] {
+        let bind = [("SLUICE__CACHE_API__BIND", &*bind)];
+        let (code, text) = tokio::time::timeout(DEADLINE, output("health", &bind)).await.unwrap();
+        assert!(code == Some(1) && text.contains(said), "{said}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn sluice_toml_of_the_working_folder_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("sluice.toml"), "[cache_api]\nbind = \"127.0.0.1:9\"\n").unwrap();
+    let output = process("--check-config", &[]).current_dir(folder.path()).output().await.unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().contains("127.0.0.1:9"));
+}
+
+#[tokio::test]
+async fn the_log_tells_failures_of_ours_by_their_correlation_id_and_not_each_request() {
+    let (child, bind) = running(&[]).await;
+    let get = |path: &str, id: &str| {
+        let request = reqwest::Client::new().get(format!("http://{bind}{path}"));
+        request.header("X-Correlation-ID", id).send()
+    };
+    for (path, id) in [("/v1/panic", "panic-1"), ("/v1/correlation", "fine-1"), ("/v1/none", "none-1")] {
+        get(path, id).await.unwrap();
+    }
+    let begin = std::time::Instant::now();
+    for _ in 0..50 {
+        get("/v1/mistake", "mistake-1").await.unwrap();
+    }
+    let seconds = begin.elapsed().as_secs() as usize;
+    signal(&child, "TERM").await;
+
+    let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count = |message: &str, level: &str, id: &str| {
+        let is = |line: &&Value| line["message"].as_str().unwrap().starts_with(message);
+        lines.iter().filter(is).filter(|line| line["level"] == level && line["correlation_id"] == id).count()
+    };
+    assert_eq!(count("panicked: on purpose", "error", "panic-1"), 1, "{log}");
+    assert_eq!(
+        count("a request failed by a mistake of ours: the password", "error", "mistake-1"),
+        50,
+        "{log}"
+    );
+    let warned = count("answered 500 on /v1/mistake", "warn", "mistake-1");
+    assert!((1..=10 * (seconds + 2)).contains(&warned), "{warned} in {seconds} s");
+    assert_eq!(count("", "info", "fine-1") + count("", "info", "none-1"), 0, "{log}");
 }
 
 #[tokio::test]

@@ -99,6 +99,15 @@ async fn streams_are_ended_first_while_the_service_says_that_it_is_not_ready() {
 }
 
 #[tokio::test]
+async fn what_hangs_before_the_stop_has_the_grace_time_and_no_more() {
+    let short = HttpConfig { grace_ms: 50, ..config() };
+    let Held { service, .. } = held(short, |server| server.before_stop(std::future::pending::<()>));
+
+    service.stop.cancel();
+    assert!(service.ended().await.is_ok());
+}
+
+#[tokio::test]
 async fn a_taken_address_is_named() {
     let first = server(config(), open());
     let address = first.address().unwrap();

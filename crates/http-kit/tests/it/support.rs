@@ -1,6 +1,7 @@
 //! A small service on a free port, and ways to talk to it.
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
 use domain::{EntryName, ProjectId, QueueName};
 use http_kit::{
@@ -10,10 +11,13 @@ use http_kit::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use telemetry::{LogConfig, LogFormat};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -57,13 +61,11 @@ impl Served {
         Answer::of(request.body(body)).await
     }
 
-    /// Sends bytes as they are, and reads until the server closes.
+    /// Sends bytes as they are, and reads one answer.
     pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes.as_ref()).await.unwrap();
-        let mut text = Vec::new();
-        tokio::time::timeout(DEADLINE, stream.read_to_end(&mut text)).await.unwrap().unwrap();
-        Answer::parse(&text)
+        tokio::time::timeout(DEADLINE, Answer::read(&mut stream)).await.unwrap()
     }
 
     pub(crate) async fn ended(mut self) -> Result<(), ServeError> {
@@ -87,6 +89,19 @@ impl Answer {
         };
         let (status, headers) = (response.status().as_u16(), response.headers().iter().map(header).collect());
         Self { status, headers, body: response.text().await.unwrap() }
+    }
+
+    /// Reads until it is whole, or the server closes.
+    pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Self {
+        let mut text = Vec::new();
+        while stream.read_buf(&mut text).await.unwrap() > 0 {
+            let answer = Self::parse(&text);
+            let length = answer.header("content-length").and_then(|length| length.parse().ok());
+            if length.is_some_and(|length: usize| answer.body.len() >= length) {
+                return answer;
+            }
+        }
+        Self::parse(&text)
     }
 
     fn parse(text: &[u8]) -> Self {
@@ -165,6 +180,7 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
             web::resource("/v1/tasks")
                 .app_data(BodyLimit::new("task", 1000))
                 .route(web::post().to(task))
+                .route(web::patch().to(task))
                 .route(web::get().to(list)),
         )
         .service(web::resource("/v1/bytes").route(web::put().to(bytes)))
@@ -173,6 +189,7 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
         .service(web::resource("/v1/mistake").route(web::get().to(mistake)))
         .service(web::resource("/v1/foreign").route(web::post().to(foreign)))
         .service(web::resource("/v1/own").route(web::get().to(own)))
+        .service(web::resource("/v1/bare/{status}").route(web::get().to(bare)))
         .service(
             web::resource("/v1/cached/{project}").route(web::get().to(cached)).route(web::put().to(cached)),
         );
@@ -245,6 +262,11 @@ async fn own() -> HttpResponse {
     HttpResponse::Conflict().content_type("text/plain").body("mine")
 }
 
+/// A status, and not a word about it.
+async fn bare(Path(status): Path<u16>) -> HttpResponse {
+    HttpResponse::build(StatusCode::from_u16(status).unwrap()).finish()
+}
+
 async fn cached(
     access: Access,
     path: Path<ProjectId>,
@@ -253,4 +275,30 @@ async fn cached(
     let action = if request.method() == "GET" { Action::CacheRead } else { Action::CacheWrite };
     access.require(action, path.as_str())?;
     Ok(HttpResponse::Ok().json(access.key_id()))
+}
+
+/// What is logged on this thread while the guard of [`Log::start`] lives.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(crate) fn start(&self) -> tracing::subscriber::DefaultGuard {
+        let (config, log) = (LogConfig { format: LogFormat::Json, ..LogConfig::default() }, self.clone());
+        tracing::subscriber::set_default(telemetry::subscriber(&config, false, move || log.clone()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

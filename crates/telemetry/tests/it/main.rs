@@ -90,6 +90,21 @@ fn auto_is_pretty_on_a_terminal_and_json_elsewhere() {
 }
 
 #[test]
+fn a_line_for_people_is_one_line_whatever_the_message() {
+    let text = logged(&LogConfig::default(), true, || tracing::warn!("left\n  right\u{1b}[2J"));
+    assert!(text.contains(r"left\n  right\u{1b}[2J") && text.matches('\n').count() == 1, "{text:?}");
+}
+
+#[test]
+fn a_worker_of_the_server_library_is_not_worth_a_line() {
+    let text = logged(&LogConfig::default(), false, || {
+        tracing::info!(target: "actix_server::worker", "starting worker");
+        tracing::warn!(target: "actix_server::worker", "worker died");
+    });
+    assert!(text.contains("worker died") && !text.contains("starting"), "{text}");
+}
+
+#[test]
 fn a_level_by_target_lets_only_that_target_through() {
     let config = LogConfig { level: "off,loud=debug".parse().unwrap(), ..json() };
     let text = logged(&config, false, || {
