@@ -74,8 +74,11 @@ name!(
     ProjectId, "project id", "1 to 64 of letters, digits, `_`, `-`, `.`", |text| plain(text, 64)
 );
 name!(
-    /// A user of the team's own application.
-    UserId, "user id", "1 to 128 of letters, digits, `_`, `-`, `.`, `@`, `:`", |text| of(text, 128, b"_-.@:")
+    /// A user of the team's own application, as its identity provider calls it: `auth0|1`, `someone@example.org`. What may
+    /// not stand here is percent-encoded, as the gateway does with the user of a JWT: above all `+`, which joins scopes of
+    /// limits, and `/`, which parts a path.
+    UserId, "user id", "1 to 128 of letters, digits, `_`, `-`, `.`, `@`, `:`, `|`, `%`",
+    |text| of(text, 128, b"_-.@:|%")
 );
 name!(
     /// A queue.
@@ -150,6 +153,16 @@ mod tests {
             assert_eq!(text.parse::<QueueName>().is_ok(), queue, "queue {text:?}");
             assert_eq!(text.parse::<ProjectId>().is_ok(), project, "project {text:?}");
             assert_eq!(text.parse::<EntryName>().is_ok(), entry, "entry {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_user_is_a_text_without_what_keys_and_scopes_are_built_of() {
+        for good in ["42", "auth0|1", "someone@example.org", "key:main", "some%2Bone"] {
+            assert!(good.parse::<UserId>().is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "{tag}", "a+b", "a/b", "a\r\nb", "na\u{ef}ve", "a,b", "a\"b"] {
+            assert!(bad.parse::<UserId>().is_err(), "{bad:?}");
         }
     }
 

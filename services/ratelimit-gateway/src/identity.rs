@@ -112,6 +112,11 @@ impl IdentityRules {
         self.jwt.iter().map(JwtRules::file)
     }
 
+    /// What its owner should know, although it holds.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        self.jwt.iter().flat_map(JwtRules::skipped)
+    }
+
     /// Who a request says it is, by the ways that its route accepts: first by `Authorization`, else by a session. Without any
     /// of them it is nobody. No round trip.
     ///
@@ -179,12 +184,16 @@ impl From<Wrong> for Unidentified {
     }
 }
 
-/// A member that is a text, or a number as which many number their users.
-fn text(members: &Map<String, Value>, name: &str) -> Option<String> {
-    match members.get(name)? {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
+/// A member that is a text, or a number as which many number their users; absent, or null, is none.
+///
+/// # Errors
+/// [`Wrong`]: it is of another type. Taken for absent, it would be the rights and the count of somebody else.
+fn text(members: &Map<String, Value>, name: Option<&str>) -> Result<Option<String>, Wrong> {
+    match name.and_then(|name| members.get(name)) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(_) => Err(Wrong("what the token says of user, project or tier is neither a text nor a number")),
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Identity, Wrong, text};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -24,26 +25,43 @@ pub(crate) struct JwtEntry {
     #[serde(default)]
     audience: Vec<String>,
     /// How far clocks may be apart.
-    #[serde(default = "five")]
-    leeway_s: u64,
+    #[serde(default)]
+    leeway_s: Leeway,
     #[serde(default = "sub")]
     user_claim: String,
     project_claim: Option<String>,
     tier_claim: Option<String>,
 }
 
-fn five() -> u64 {
-    5
-}
-
 fn sub() -> String {
     "sub".to_owned()
+}
+
+/// Seconds: 0 to 120. It is how long an expired token still holds.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u64")]
+struct Leeway(u64);
+
+impl TryFrom<u64> for Leeway {
+    type Error = &'static str;
+
+    fn try_from(seconds: u64) -> Result<Self, Self::Error> {
+        if seconds <= 120 { Ok(Self(seconds)) } else { Err("clocks are apart by 0 to 120 seconds") }
+    }
+}
+
+impl Default for Leeway {
+    fn default() -> Self {
+        Self(5)
+    }
 }
 
 /// Keys, and what a token has to say.
 pub(crate) struct JwtRules {
     file: PathBuf,
     keys: Vec<Key>,
+    /// Why others of the file are not among them.
+    skipped: Vec<String>,
     validation: Validation,
     user_claim: String,
     project_claim: Option<String>,
@@ -59,9 +77,9 @@ struct Key {
 impl JwtEntry {
     pub(super) fn checked(self, folder: Option<&Path>) -> Result<JwtRules, String> {
         let file = folder.map_or_else(|| self.jwks_file.clone(), |folder| folder.join(&self.jwks_file));
-        let keys = read(&file).map_err(|reason| format!("{}: {reason}", file.display()))?;
+        let (keys, skipped) = read(&file).map_err(|reason| format!("{}: {reason}", file.display()))?;
         let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = self.leeway_s;
+        validation.leeway = self.leeway_s.0;
         validation.validate_nbf = true;
         if let Some(issuer) = &self.issuer {
             validation.set_issuer(&[issuer]);
@@ -74,6 +92,7 @@ impl JwtEntry {
         Ok(JwtRules {
             file,
             keys,
+            skipped,
             validation,
             user_claim: self.user_claim,
             project_claim: self.project_claim,
@@ -82,34 +101,42 @@ impl JwtEntry {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<Key>, String> {
+/// The keys of a file that can be used, and why others cannot: those are skipped (RFC 7517, 5), so that a provider may publish
+/// a key of a new kind beside the old ones.
+fn read(file: &Path) -> Result<(Vec<Key>, Vec<String>), String> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<Value>,
     }
     let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
     let set: Set = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    let mut keys: Vec<Key> = Vec::new();
+    let (mut keys, mut skipped): (Vec<Key>, Vec<String>) = Default::default();
     for (place, value) in set.keys.into_iter().enumerate() {
-        let named = |reason: &str| format!("key {place}: {reason}");
-        // Its text may hold a secret, so the library's message is not repeated.
-        let jwk: Jwk = serde_json::from_value(value).map_err(|_| named("not a JWK"))?;
-        if jwk.common.public_key_use == Some(PublicKeyUse::Encryption) {
-            continue;
+        match usable(value) {
+            Ok(key) if keys.iter().any(|other| other.id.is_some() && other.id == key.id) => {
+                return Err(format!("key {place}: its kid is another's too"));
+            }
+            Ok(key) => keys.push(key),
+            Err(reason) => skipped.push(format!("key {place}: {reason}")),
         }
-        let algorithm = algorithm_of(&jwk).map_err(named)?;
-        let key = DecodingKey::from_jwk(&jwk).map_err(|_| named("its parameters are not readable"))?;
-        if keys.iter().any(|other| other.id == jwk.common.key_id) {
-            return Err(named("its kid is another's too"));
-        }
-        keys.push(Key { id: jwk.common.key_id, algorithm, key });
     }
     match keys.len() {
-        0 => Err("no key that signs".to_owned()),
-        1 => Ok(keys),
+        0 => Err(format!("no key that can be used; {}", skipped.join("; "))),
+        1 => Ok((keys, skipped)),
         _ if keys.iter().any(|key| key.id.is_none()) => Err("of several keys each needs a kid".to_owned()),
-        _ => Ok(keys),
+        _ => Ok((keys, skipped)),
     }
+}
+
+fn usable(jwk: Value) -> Result<Key, &'static str> {
+    // Its text may hold a secret, so the library's message is not repeated.
+    let jwk: Jwk = serde_json::from_value(jwk).map_err(|_| "not a JWK")?;
+    if jwk.common.public_key_use == Some(PublicKeyUse::Encryption) {
+        return Err("it is for encryption");
+    }
+    let algorithm = algorithm_of(&jwk)?;
+    let key = DecodingKey::from_jwk(&jwk).map_err(|_| "its parameters are not readable")?;
+    Ok(Key { id: jwk.common.key_id, algorithm, key })
 }
 
 /// The one algorithm that a key is for.
@@ -156,7 +183,15 @@ impl JwtRules {
             .collect()
     }
 
+    /// Keys of the file that are not used, and why.
+    pub(super) fn skipped(&self) -> impl Iterator<Item = String> {
+        self.skipped.iter().map(|reason| format!("{}: skipped {reason}", self.file.display()))
+    }
+
     pub(super) fn identify(&self, token: &str) -> Result<Identity, Wrong> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Wrong("the token is longer than 8192 bytes"));
+        }
         let header = jsonwebtoken::decode_header(token)
             .map_err(|_| Wrong("the token is not a JWT that can be checked"))?;
         if header.crit.is_some() {
@@ -178,12 +213,17 @@ impl JwtRules {
     }
 
     fn of_claims(&self, claims: &Map<String, Value>) -> Result<Identity, Wrong> {
-        let user = text(claims, &self.user_claim).ok_or(Wrong("the token does not say who its user is"))?;
-        let user = user.try_into().map_err(|_| {
-            Wrong("the token's user is not 1 to 128 of letters, digits, `_`, `-`, `.`, `@`, `:`")
-        })?;
-        let optional = |claim: &Option<String>| claim.as_ref().and_then(|claim| text(claims, claim));
-        Identity::of_token(user, optional(&self.project_claim), optional(&self.tier_claim))
+        // The library refuses a text and a list, and takes what is neither for absent.
+        if self.validation.aud.is_none() && claims.get("aud").is_some_and(|aud| !aud.is_null()) {
+            return Err(Wrong(OTHER_AUDIENCE));
+        }
+        let user = text(claims, Some(&self.user_claim))?;
+        let user = user.ok_or(Wrong("the token does not say who its user is"))?;
+        let user = utf8_percent_encode(&user, NO_USER_ID).to_string().try_into();
+        let user = user.map_err(|_| Wrong("the token's user is empty, or over 128 characters"))?;
+        let project = text(claims, self.project_claim.as_deref())?;
+        let tier = text(claims, self.tier_claim.as_deref())?;
+        Identity::of_token(user, project, tier)
     }
 }
 
@@ -192,9 +232,10 @@ fn wrong(kind: &ErrorKind) -> Wrong {
         ErrorKind::ExpiredSignature => "the token has expired",
         ErrorKind::ImmatureSignature => "the token is not valid yet",
         ErrorKind::InvalidIssuer => "the token is from another issuer",
-        ErrorKind::InvalidAudience => "the token is for another audience",
+        ErrorKind::InvalidAudience => OTHER_AUDIENCE,
         ErrorKind::MissingRequiredClaim(_) => "the token lacks exp, iss or aud",
-        _ => "the token's signature does not hold",
+        ErrorKind::InvalidSignature => "the token's signature does not hold",
+        _ => "the token's claims are not what RFC 7519 says of them",
     })
 }
 
@@ -207,6 +248,14 @@ impl fmt::Debug for JwtRules {
     }
 }
 
+/// Of whatever a provider may call its users (RFC 7519 has any text), what a [`UserId`](domain::UserId) cannot hold is
+/// percent-encoded, and so is the `%` itself: two users never become one, and nothing gets into a key or a field that could
+/// end it.
+const NO_USER_ID: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.').remove(b'@').remove(b':').remove(b'|');
+/// Real ones have one or two; each is hashed before it is known to be anybody's.
+const TOKEN_BYTES_MAX: usize = 8192;
+const OTHER_AUDIENCE: &str = "the token is for another audience";
 const UNSUPPORTED: &str = "it is for none of HS256, RS256, ES256, EdDSA";
 
 #[cfg(test)]

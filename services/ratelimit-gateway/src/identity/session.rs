@@ -77,8 +77,8 @@ impl SessionCheck {
                 return Err(Unidentified::Away);
             }
         };
-        let attribute = |name: &Option<String>| text(&session.attributes, name.as_ref()?);
-        let (project, tier) = (attribute(&rules.project_attribute), attribute(&rules.tier_attribute));
+        let project = text(&session.attributes, rules.project_attribute.as_deref())?;
+        let tier = text(&session.attributes, rules.tier_attribute.as_deref())?;
         Ok(Identity::of_token(session.user, project, tier)?)
     }
 }

@@ -395,6 +395,13 @@ cost = 2
             ("${PORT}", "${PORT", 3, "without `}`"),
             ("[policies.p]", "[policies.\"p q\"]", 5, "policy name"),
             ("cost = 2", "identity = [\"jwt\"]", 17, "does not say how"),
+            (
+                "[[routes]]",
+                "[identity.jwt]\njwks_file = \"k\"\nleeway_s = 121\n[[routes]]",
+                12,
+                "0 to 120 seconds",
+            ),
+            ("[[routes]]", "[identity.jwt]\njwks_file = \"none\"\n[[routes]]", 10, "none: No such file"),
         ] {
             let text = GOOD.replacen(from, to, 1);
             assert_ne!(text, GOOD, "{from}");

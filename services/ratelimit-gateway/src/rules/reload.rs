@@ -35,6 +35,7 @@ impl Live {
     pub(crate) fn open(source: Source) -> Result<Self, RulesError> {
         let rules = source.read()?;
         let seen = contents(&source, &rules);
+        warn(&rules);
         let state = Mutex::new(State { seen, reloads: 0, error: None });
         Ok(Self { source, current: ArcSwap::from_pointee(rules), state })
     }
@@ -80,6 +81,7 @@ impl Live {
                 state.reloads += 1;
                 state.error = None;
                 let routes = rules.routes.len();
+                warn(&rules);
                 self.current.store(Arc::new(rules));
                 tracing::info!(rules.routes = routes, "the rules were read again: {routes} routes");
                 Ok(())
@@ -106,6 +108,13 @@ impl Live {
                 _ = hangup.recv() => drop(self.reload()),
             }
         }
+    }
+}
+
+/// Once for each reading that holds.
+fn warn(rules: &Rules) {
+    for warning in rules.identity.warnings() {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -152,16 +152,121 @@ fn a_token_for_somebody_is_refused_where_nobody_is_named() {
 }
 
 #[test]
-fn keys_that_are_weak_unfit_or_named_twice_are_a_mistake_that_shows_no_secret() {
+fn a_claim_of_another_type_is_wrong_and_not_absent() {
+    let rules = rules("user_claim = \"id\"\nproject_claim = \"org\"\ntier_claim = \"plan\"");
+    let identify = |name: &str, value: &Value| {
+        let mut claims = with("id", "42");
+        claims[name] = value.clone();
+        rules.identify(&token(Some("hs"), Algorithm::HS256, &claims))
+    };
+    for value in [json!(["acme"]), json!({ "id": "acme" }), json!(true)] {
+        for name in ["id", "org", "plan"] {
+            let wrong = "what the token says of user, project or tier is neither a text nor a number";
+            assert_eq!(identify(name, &value), Err(Wrong(wrong)), "{name}: {value}");
+        }
+        for name in ["exp", "nbf", "aud"] {
+            assert!(identify(name, &value).is_err(), "{name}: {value}");
+        }
+    }
+    assert!(identify("aud", &json!(7)).is_err());
+    assert_eq!(identify("org", &Value::Null).unwrap().project, None, "null is JSON's word for absent");
+}
+
+#[test]
+fn a_token_over_8_kib_is_refused_before_it_is_decoded() {
+    let rules = rules("");
+    let of_bytes = |filling: usize| token(Some("hs"), Algorithm::HS256, &with("x", "a".repeat(filling)));
+    let fits = of_bytes(5900);
+    assert!(fits.len() <= 8192 && rules.identify(&fits).is_ok(), "{}", fits.len());
+    let too_long = Err(Wrong("the token is longer than 8192 bytes"));
+    for longer in [of_bytes(6200), "a".repeat(8193), format!("{}.b.c", "\u{e9}".repeat(5000))] {
+        assert_eq!(rules.identify(&longer), too_long, "{} bytes", longer.len());
+    }
+}
+
+#[test]
+fn every_subject_is_a_user_of_its_own() {
+    let rules = rules("");
+    let identify =
+        |subject: &str| rules.identify(&token(Some("hs"), Algorithm::HS256, &with("sub", subject)));
+    for (subject, user) in [
+        ("auth0|1", "auth0|1"),
+        ("someone@example.org", "someone@example.org"),
+        ("some+one@example.org", "some%2Bone@example.org"),
+        ("a b", "a%20b"),
+        ("a%20b", "a%2520b"),
+        ("https://id.example.org/42", "https:%2F%2Fid.example.org%2F42"),
+        ("{tag}", "%7Btag%7D"),
+        ("na\u{ef}ve", "na%C3%AFve"),
+        ("a\r\nsluice-tier: gold\0", "a%0D%0Asluice-tier:%20gold%00"),
+        ("42+ip:192.0.2.7", "42%2Bip:192.0.2.7"),
+    ] {
+        assert_eq!(identify(subject).unwrap().user.unwrap().as_str(), user, "{subject}");
+    }
+    for none in [String::new(), "a".repeat(129), " ".repeat(43)] {
+        assert_eq!(
+            identify(&none),
+            Err(Wrong("the token's user is empty, or over 128 characters")),
+            "{none}"
+        );
+    }
+}
+
+#[test]
+fn a_key_of_another_kind_leaves_the_others() {
+    let good = json!({ "kty": "oct", "kid": "hs", "k": BASE64URL_NOPAD.encode(SECRET) });
+    for odd in [
+        json!({ "kty": "EC", "kid": "a", "crv": "P-384", "x": "AA", "y": "AA" }),
+        json!({ "kty": "EC", "kid": "a", "crv": "secp256k1", "x": "AA", "y": "AA" }),
+        json!({ "kty": "AKP", "kid": "a", "alg": "ML-DSA-44", "pub": "BwcH" }),
+        json!({ "kty": "RSA", "kid": "a", "alg": "PS256", "n": "A".repeat(342), "e": "AQAB" }),
+        json!({ "kty": "RSA", "kid": "a", "n": "AQAB", "e": "AQAB" }),
+        json!({ "kty": "oct", "kid": "a", "k": "BwcH" }),
+        json!({ "kid": "a" }),
+        json!("BwcH"),
+    ] {
+        let rules = of_keys(&json!({ "keys": [odd, good] }), "").unwrap();
+        assert_eq!(rules.key_ids(), ["hs (HS256)"], "{odd}");
+        assert!(rules.identify(&token(Some("hs"), Algorithm::HS256, &claims())).is_ok());
+        let skipped: Vec<_> = rules.skipped().collect();
+        assert!(skipped[0].contains("jwks.json: skipped key 0: ") && skipped.len() == 1, "{skipped:?}");
+        assert!(!skipped[0].contains("BwcH"), "{skipped:?}");
+
+        let error = of_keys(&json!({ "keys": [odd, odd] }), "").map(drop).unwrap_err();
+        assert!(error.contains("no key that can be used; key 0: "), "{error}");
+    }
+}
+
+#[test]
+fn clocks_are_apart_by_two_minutes_at_most() {
+    let expired = |seconds: u64| token(Some("hs"), Algorithm::HS256, &with("exp", now() - seconds));
+    assert!(rules("leeway_s = 120").identify(&expired(100)).is_ok());
+    assert!(rules("leeway_s = 120").identify(&expired(200)).is_err());
+    assert!(rules("leeway_s = 0").identify(&expired(2)).is_err());
+    for wrong in ["121", "18446744073709551615", "-1", "\"5\""] {
+        let text = format!("jwks_file = \"jwks.json\"\nissuer = \"me\"\nleeway_s = {wrong}");
+        let error = toml::from_str::<JwtEntry>(&text).unwrap_err();
+        assert_eq!(error.span().map(|span| &text[span]), Some(wrong), "{error}");
+    }
+}
+
+#[test]
+fn without_a_key_that_can_be_used_the_file_is_a_mistake_that_shows_no_secret() {
     let secret = |bytes: usize, id: &str| json!({ "kty": "oct", "kid": id, "k": BASE64URL_NOPAD.encode(&vec![7; bytes]) });
     let named = |mut jwk: Value, algorithm: &str| {
         jwk["alg"] = algorithm.into();
         jwk
     };
+    let nameless = json!({ "kty": "oct", "k": BASE64URL_NOPAD.encode(SECRET) });
     for (keys, why) in [
-        (json!([]), "no key that signs"),
+        (json!([]), "no key that can be used"),
+        (
+            json!([{ "kty": "oct", "use": "enc", "k": BASE64URL_NOPAD.encode(SECRET) }]),
+            "no key that can be used",
+        ),
         (json!([secret(31, "a")]), "at least 32 bytes"),
         (json!([secret(32, "a"), secret(33, "a")]), "another's too"),
+        (json!([secret(32, "a"), nameless]), "of several keys each needs a kid"),
         (json!([named(secret(64, "a"), "HS512")]), "none of HS256"),
         (json!([named(secret(64, "a"), "RS256")]), "none of HS256"),
         (json!([{ "kty": "RSA", "n": "AQAB", "e": "AQAB" }]), "at least 2048 bits"),
