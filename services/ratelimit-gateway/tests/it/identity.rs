@@ -2,6 +2,8 @@
 
 use crate::door_support::{Wire, field};
 use crate::support::{DEADLINE, Gateway, all, of, policy};
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use session::{Sessions, Token};
 use testkit::{Service, expect_problem, until};
@@ -60,6 +62,31 @@ async fn wrong_credentials_are_throttled_by_address_and_right_ones_never() {
     assert_eq!((statuses[19], statuses[20], statuses[21]), (401, 429, 429));
     assert_eq!(gateway.public.with_key(&gateway.key).get("/").send().await.unwrap().status(), 200);
     assert_eq!(gateway.status("/", &[]).await, 200);
+}
+
+#[tokio::test]
+async fn keys_of_tokens_are_read_again_and_the_log_says_which_are_of_no_use() {
+    let keys = |secret: &[u8]| {
+        let usable = json!({ "kty": "oct", "kid": "a", "k": BASE64URL_NOPAD.encode(secret) });
+        json!({ "keys": [usable, { "kty": "AKP", "kid": "b", "alg": "ML-DSA-44", "pub": "AA" }] }).to_string()
+    };
+    let bearer = |secret: &[u8]| {
+        let claims = json!({ "sub": "auth0|1", "exp": 4_000_000_000_u64 });
+        let header = Header { kid: Some("a".to_owned()), ..Header::default() };
+        format!("Bearer {}", encode(&header, &claims, &EncodingKey::from_secret(secret)).unwrap())
+    };
+    let (old, new) = ([1; 32], [2; 32]);
+    let rules = "[identity.jwt]\njwks_file = \"jwks.json\"\n".to_owned() + &all("");
+    let gateway = Gateway::with(&rules, &[("jwks.json", &keys(&old))]).await;
+    let head = gateway.seen("/", &[("authorization", &bearer(&old))]).await;
+    assert_eq!(field(&head, "sluice-user").as_deref(), Some("auth0|1"));
+    assert!(gateway.service.log().contains("jwks.json: skipped key 1: "), "{}", gateway.service.log());
+
+    gateway.write("jwks.json", &keys(&new));
+    let reloaded = || async { gateway.admin.json(gateway.admin.get("/v1/config")).await["reloads"] == 1 };
+    until(reloaded, DEADLINE).await;
+    assert_eq!(gateway.status("/", &[("authorization", &bearer(&old))]).await, 401);
+    assert_eq!(gateway.status("/", &[("authorization", &bearer(&new))]).await, 200);
 }
 
 #[tokio::test]

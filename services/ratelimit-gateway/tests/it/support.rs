@@ -81,6 +81,11 @@ impl Gateway {
         std::fs::write(self.rules_file(), rules_text(self.upstream, rules)).unwrap();
     }
 
+    /// Writes another file beside the rules.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
     pub(crate) fn rules_file(&self) -> PathBuf {
         self.folder.path().join("gateway.toml")
     }
