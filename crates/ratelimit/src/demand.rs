@@ -98,8 +98,8 @@ pub enum Away {
 pub enum Mode {
     /// Never more than the limit in any window.
     Exact,
-    /// As exact, unless Redis lost counts: it evicted keys, is another server, or its clock stepped, less than one
-    /// longest window ago.
+    /// As exact, unless Redis lost counts: it evicted keys, is another server, was away, or its clock stepped, less than
+    /// the request's longest window ago.
     Careful,
     /// This process's share, Redis is away.
     Local,

@@ -164,7 +164,7 @@ impl Inner {
         }
         (!standings.is_empty()).then(|| Verdict {
             admitted: false,
-            mode: self.mode(),
+            mode: self.mode(demands),
             local: true,
             standings,
         })
@@ -200,10 +200,6 @@ impl Inner {
         cost: u32,
         peek: bool,
     ) -> Result<Verdict, RedisError> {
-        for demand in demands {
-            self.watch.uses(demand.limits.longest());
-        }
-        self.was_used.store(true, Ordering::Relaxed);
         let peek = peek || cost == 0;
         let within = self.settings.deadline;
         if !self.by_slot.load(Ordering::Relaxed) {
@@ -236,7 +232,8 @@ impl Inner {
             async move { self.redis.batch(&CHECK, std::slice::from_ref(&key), item).await }
         };
         let replies = join_all(keys.iter().zip(demands).map(ask)).await;
-        let mut all = Verdict { admitted: true, mode: self.mode(), local: false, standings: Vec::new() };
+        let mode = self.mode(demands);
+        let mut all = Verdict { admitted: true, mode, local: false, standings: Vec::new() };
         for (index, (reply, demand)) in replies.into_iter().zip(demands).enumerate() {
             let one = self.verdict(&reply?, std::slice::from_ref(demand))?;
             all.admitted &= one.admitted;
@@ -266,11 +263,12 @@ impl Inner {
 
     fn verdict(&self, reply: &Reply, demands: &[Demand]) -> Result<Verdict, RedisError> {
         let (admitted, standings) = answer::read(reply, demands)?;
-        Ok(Verdict { admitted, mode: self.mode(), local: false, standings })
+        Ok(Verdict { admitted, mode: self.mode(demands), local: false, standings })
     }
 
-    fn mode(&self) -> Mode {
-        if self.watch.is_careful(Instant::now()) { Mode::Careful } else { Mode::Exact }
+    fn mode(&self, demands: &[Demand]) -> Mode {
+        let longest = demands.iter().map(|demand| demand.limits.longest()).max().unwrap_or_default();
+        if self.watch.is_careful(Instant::now(), longest) { Mode::Careful } else { Mode::Exact }
     }
 
     fn without_redis(
@@ -322,6 +320,7 @@ impl Inner {
 
     /// Starts what runs beside the checks, once.
     fn begin(self: &Arc<Self>) {
+        self.was_used.store(true, Ordering::Relaxed);
         if self.has_begun.load(Ordering::Relaxed) || self.has_begun.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -331,12 +330,14 @@ impl Inner {
             let run = async {
                 let mut resets = None;
                 loop {
-                    next_reset_or_tick(&redis, &mut resets, &inner).await;
-                    let Some(inner) = inner.upgrade() else { return };
-                    if inner.was_used.swap(false, Ordering::Relaxed) {
+                    // With the first check, so that what happens from then on has something to be compared with.
+                    if let Some(inner) = inner.upgrade()
+                        && inner.was_used.swap(false, Ordering::Relaxed)
+                    {
                         // A Redis that does not answer is found by the checks.
                         let _ = inner.watch.look(&inner.redis).await;
                     }
+                    next_reset_or_tick(&redis, &mut resets, &inner).await;
                 }
             };
             stop.run_until_cancelled(run).await

@@ -1,21 +1,18 @@
 //! What exactness stands on: that the limiter's Redis keeps what it was told, and that its clock runs on.
 
-use crate::limits::millis;
 use redis_core::{Redis, RedisError};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Until when the limiter has to be careful.
+/// When something happened that asks for care.
 pub(crate) struct Watch {
     origin: Instant,
-    longest_ms: AtomicU64,
-    /// Since `origin`.
-    careful_until_ms: AtomicU64,
-    seen: Mutex<Option<Seen>>,
+    /// The last of them.
+    alarm: Mutex<Option<Instant>>,
+    seen: Mutex<Option<Vec<Seen>>>,
 }
 
-/// What Redis said of itself.
+/// What one server said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     run_id: String,
@@ -30,52 +27,54 @@ impl Watch {
     pub(crate) const EVERY: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(origin: Instant) -> Self {
-        let zero = || AtomicU64::new(0);
-        Self { origin, longest_ms: zero(), careful_until_ms: zero(), seen: Mutex::default() }
+        Self { origin, alarm: Mutex::default(), seen: Mutex::default() }
     }
 
-    /// A window of this length is in use.
-    pub(crate) fn uses(&self, longest: Duration) {
-        self.longest_ms.fetch_max(millis(longest), Ordering::Relaxed);
+    /// Whether something that counts may not have survived happened less than such a window ago.
+    pub(crate) fn is_careful(&self, now: Instant, longest: Duration) -> bool {
+        let alarm = *self.alarm.lock().unwrap_or_else(PoisonError::into_inner);
+        alarm.is_some_and(|alarm| now.saturating_duration_since(alarm) <= longest)
     }
 
-    pub(crate) fn is_careful(&self, now: Instant) -> bool {
-        self.since_origin(now) < self.careful_until_ms.load(Ordering::Relaxed)
-    }
-
-    /// Something happened that counts may not have survived: careful until every window has moved past it.
+    /// Something happened that counts may not have survived: careful until a window has moved past it.
     pub(crate) fn alarm(&self, now: Instant, reason: &'static str) {
-        let longest = self.longest_ms.load(Ordering::Relaxed);
-        if longest > 0 && !self.is_careful(now) {
-            tracing::warn!(reason, longest_ms = longest, "limits are careful for {longest} ms: {reason}");
+        let before = self.alarm.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        // A server that evicts all the time would say so every second.
+        if before.is_none_or(|before| now.saturating_duration_since(before) > TOLD_AGAIN_AFTER) {
+            tracing::warn!(reason, "limits are careful for one window each: {reason}");
         }
-        self.careful_until_ms.fetch_max(self.since_origin(now) + longest, Ordering::Relaxed);
     }
 
     /// Compares with what was seen before. The first look compares with nothing.
-    pub(crate) fn saw(&self, seen: Seen, now: Instant) {
+    pub(crate) fn saw(&self, mut seen: Vec<Seen>, now: Instant) {
+        seen.sort_by(|one, other| one.run_id.cmp(&other.run_id));
         let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).replace(seen.clone());
-        if let Some(reason) = before.and_then(|before| before.changed(&seen)) {
+        if let Some(reason) = before.and_then(|before| change(&before, &seen)) {
             self.alarm(now, reason);
         }
     }
 
-    /// Looks at Redis. One round trip.
+    /// Looks at each server that holds counts: one round trip, on a cluster two.
     ///
     /// # Errors
     /// Redis did not answer; then nothing has changed.
     pub(crate) async fn look(&self, redis: &Redis) -> Result<(), RedisError> {
         let asked = self.origin.elapsed().as_micros();
-        let text = redis.info(&["server", "replication", "stats"]).await?;
+        let texts = redis.info(&["server", "replication", "stats"]).await?;
         let now = Instant::now();
         let answered = now.saturating_duration_since(self.origin).as_micros();
-        self.saw(Seen::read(&text, asked, answered), now);
+        self.saw(texts.iter().map(|text| Seen::read(text, asked, answered)).collect(), now);
         Ok(())
     }
+}
 
-    fn since_origin(&self, now: Instant) -> u64 {
-        millis(now.saturating_duration_since(self.origin))
+/// Why counts of before may be gone, from all servers, in the order of their run ids.
+fn change(before: &[Seen], after: &[Seen]) -> Option<&'static str> {
+    let ids = |servers: &[Seen]| servers.iter().map(|server| server.run_id.clone()).collect::<Vec<_>>();
+    if ids(before) != ids(after) {
+        return Some("another redis answers, or it was started again");
     }
+    before.iter().zip(after).find_map(|(before, after)| before.changed(after))
 }
 
 impl Seen {
@@ -93,11 +92,8 @@ impl Seen {
         }
     }
 
-    /// Why counts of before may be gone.
+    /// Why counts of before may be gone from the same server.
     fn changed(&self, after: &Self) -> Option<&'static str> {
-        if self.run_id != after.run_id {
-            return Some("another redis answers, or it was started again");
-        }
         if self.role != after.role {
             return Some("redis has another role");
         }
@@ -111,6 +107,7 @@ impl Seen {
 
 /// Less is drift, not a step.
 const STEP_US: i128 = 250_000;
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -121,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_may_cost_counts_is_told_and_nothing_else() {
-        let first = Seen::read(INFO, 0, 1_000);
+        let first = [Seen::read(INFO, 0, 1_000)];
         for (text, asked, reason) in [
             (INFO.replace("1000000000", "1002000000"), 2_000_000, None),
             (INFO.replace("1000000000", "1002200000"), 2_000_000, None),
@@ -131,8 +128,28 @@ mod tests {
             (INFO.replace("master", "slave"), 0, Some("redis has another role")),
             (INFO.replace("keys:3", "keys:4"), 0, Some("redis evicted keys")),
         ] {
-            assert_eq!(first.changed(&Seen::read(&text, asked, asked + 1_000)), reason, "{text}");
+            assert_eq!(change(&first, &[Seen::read(&text, asked, asked + 1_000)]), reason, "{text}");
         }
+    }
+
+    #[test]
+    fn of_a_cluster_each_primary_is_compared_with_itself() {
+        let server = |run_id: &str, evicted: &str| {
+            Seen::read(&INFO.replace("abc", run_id).replace("keys:3", evicted), 0, 1_000)
+        };
+        let (now, watch) = (Instant::now(), Watch::new(Instant::now()));
+        let careful_after = |seen: Vec<Seen>| {
+            watch.saw(seen, now);
+            watch.alarm.lock().unwrap().take().is_some()
+        };
+        assert!(!careful_after(vec![server("one", "keys:3"), server("other", "keys:5")]));
+        assert!(!careful_after(vec![server("other", "keys:5"), server("one", "keys:3")]), "in any order");
+        assert!(
+            careful_after(vec![server("one", "keys:3"), server("other", "keys:6")]),
+            "one of them evicts"
+        );
+        assert!(careful_after(vec![server("one", "keys:3"), server("third", "keys:6")]), "one was replaced");
+        assert!(careful_after(vec![server("one", "keys:3")]), "one is gone");
     }
 
     #[test]
@@ -143,16 +160,16 @@ mod tests {
     }
 
     #[test]
-    fn it_is_careful_for_one_longest_window() {
-        let (now, minute) = (Instant::now(), Duration::from_secs(60));
+    fn it_is_careful_for_one_window_each() {
+        let (now, minute, second) = (Instant::now(), Duration::from_secs(60), Duration::from_secs(1));
         let watch = Watch::new(now);
-        watch.uses(minute);
-        watch.uses(Duration::from_secs(1));
-        watch.saw(Seen::read(INFO, 0, 1_000), now);
-        assert!(!watch.is_careful(now), "there was nothing to compare with");
+        watch.saw(vec![Seen::read(INFO, 0, 1_000)], now);
+        assert!(!watch.is_careful(now, minute), "there was nothing to compare with");
 
-        watch.saw(Seen::read(&INFO.replace("keys:3", "keys:4"), 0, 1_000), now);
-        assert!(watch.is_careful(now) && watch.is_careful(now + minute - Duration::from_millis(1)));
-        assert!(!watch.is_careful(now + minute));
+        watch.saw(vec![Seen::read(&INFO.replace("keys:3", "keys:4"), 0, 1_000)], now);
+        for window in [second, minute] {
+            assert!(watch.is_careful(now, window) && watch.is_careful(now + window, window), "{window:?}");
+            assert!(!watch.is_careful(now + window + Duration::from_millis(1), window), "{window:?}");
+        }
     }
 }

@@ -41,6 +41,11 @@ impl Connection {
         &self.client
     }
 
+    /// It speaks to every node of a cluster.
+    pub(crate) fn is_clustered(&self) -> bool {
+        self.client.is_clustered()
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -57,15 +62,12 @@ impl Connection {
     pub(crate) async fn send(
         &self,
         command: &'static str,
-        slot_of: Option<&[u8]>,
+        slot: Option<u16>,
         args: Vec<Value>,
         within: Option<Duration>,
     ) -> Result<Reply, RedisError> {
         self.refuse_while_down()?;
-        let hash = match slot_of {
-            Some(key) => ClusterHash::Custom(fred::util::redis_keyslot(key)),
-            None => ClusterHash::Random,
-        };
+        let hash = slot.map_or(ClusterHash::Random, ClusterHash::Custom);
         let command = CustomCommand::new_static(command, hash, false);
         let _counted = InFlight::on(&self.in_flight);
         let answer = match within {
@@ -236,9 +238,9 @@ fn wrong_config(config: &RedisConfig, error: &Error) -> RedisError {
     RedisError::Reply(format!("wrong redis url {}: {}", without_password(&config.url), error.details()))
 }
 
-/// The one place where a script's keys become the client's.
-pub(crate) fn first_key(keys: &[crate::Key]) -> Option<&[u8]> {
-    keys.first().map(crate::Key::as_bytes)
+/// Where a key or a channel lies in a cluster.
+pub(crate) fn slot(name: &[u8]) -> u16 {
+    fred::util::redis_keyslot(name)
 }
 
 const BLINK_MS: u64 = 300;

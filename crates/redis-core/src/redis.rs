@@ -1,13 +1,15 @@
 //! `Redis`: the handle that engines hold.
 
 use crate::batch::{Batchers, Keys};
-use crate::connection::{blob, first_key};
+use crate::connection::{blob, slot};
 use crate::health::LastProbe;
 use crate::pool::Pool;
 use crate::subscribe::{Subscriber, Subscription};
 use crate::{Arg, Channel, Clock, Key, RedisConfig, RedisError, Reply, Script};
 use bytes::Bytes;
 use fred::types::Value;
+use futures_util::future::try_join_all;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -140,7 +142,7 @@ impl Redis {
         let mut all = Vec::with_capacity(1 + args.len());
         all.push(blob(&key.0));
         all.extend(args.into_iter().map(Value::from));
-        self.send(name, Some(key.as_bytes()), all, None).await
+        self.send(name, Some(slot(key.as_bytes())), all, None).await
     }
 
     /// `GET`: the bytes under a key. One round trip; none when a script is sent by the same task in the same moment
@@ -153,13 +155,35 @@ impl Redis {
         self.inner.pool.connection()?.get(&key.0).await
     }
 
-    /// `INFO` of these sections, as the server writes it. One round trip.
+    /// `INFO` of these sections, of each server that holds keys: the one, or every primary of a cluster. One round trip;
+    /// on a cluster another before it, which asks who they are.
     ///
     /// # Errors
-    /// As [`Redis::run`].
-    pub async fn info(&self, sections: &[&'static str]) -> Result<String, RedisError> {
-        let sections = sections.iter().map(|section| Value::from(Arg::from(*section))).collect();
-        self.send("INFO", None, sections, None).await?.into_string()
+    /// As [`Redis::run`], when any of them does not answer.
+    pub async fn info(&self, sections: &[&'static str]) -> Result<Vec<String>, RedisError> {
+        let sections: Vec<_> = sections.iter().map(|section| Value::from(Arg::from(*section))).collect();
+        let ask = async |slot| self.send("INFO", slot, sections.clone(), None).await?.into_string();
+        try_join_all(self.a_slot_of_each_server().await?.into_iter().map(ask)).await
+    }
+
+    async fn a_slot_of_each_server(&self) -> Result<Vec<Option<u16>>, RedisError> {
+        if !self.inner.pool.connection()?.is_clustered() {
+            return Ok(vec![None]);
+        }
+        let ranges = self.send("CLUSTER", None, vec![Value::from(Arg::from("SLOTS"))], None).await?;
+        let mut slots = BTreeMap::new();
+        for range in ranges.into_array()? {
+            let mut parts = range.into_array()?.into_iter();
+            let (Some(first), Some(_), Some(primary)) = (parts.next(), parts.next(), parts.next()) else {
+                return Err(RedisError::Protocol("slots without a primary".to_owned()));
+            };
+            let first = u16::try_from(first.into_int()?);
+            let first = first.map_err(|_| RedisError::Protocol("a slot beyond the last".to_owned()))?;
+            // Host, port, and the name by which the cluster knows it.
+            let name = primary.into_array()?.into_iter().nth(2);
+            slots.insert(name.map(|name| name.word().to_owned()), Some(first));
+        }
+        Ok(slots.into_values().collect())
     }
 
     /// Asks whether Redis is there. One round trip.
@@ -188,7 +212,7 @@ impl Redis {
     pub async fn publish(&self, channel: &Channel, message: impl Into<Arg>) -> Result<(), RedisError> {
         let name = Bytes::copy_from_slice(channel.as_str().as_bytes());
         let args = vec![blob(&name), Value::from(message.into())];
-        self.send("SPUBLISH", Some(&name), args, None).await.map(drop)
+        self.send("SPUBLISH", Some(slot(&name)), args, None).await.map(drop)
     }
 
     /// How many requests went to Redis through this handle and its clones.
@@ -230,11 +254,12 @@ impl Redis {
         all.push(Value::from(self.clock.arg()));
         all.extend(args.into_iter().map(Value::from));
 
-        match self.send("EVALSHA", first_key(keys), all.clone(), within).await {
+        let slot = keys.first().map(|key| slot(key.as_bytes()));
+        match self.send("EVALSHA", slot, all.clone(), within).await {
             // Nothing ran: the server is new, or has forgotten its scripts. EVAL runs it and teaches it.
             Err(RedisError::Reply(text)) if text.starts_with("NOSCRIPT") => {
                 all[0] = Value::String(script.source().into());
-                self.send("EVAL", first_key(keys), all, within).await
+                self.send("EVAL", slot, all, within).await
             }
             answer => answer,
         }
@@ -243,12 +268,12 @@ impl Redis {
     async fn send(
         &self,
         command: &'static str,
-        slot_of: Option<&[u8]>,
+        slot: Option<u16>,
         args: Vec<Value>,
         within: Option<Duration>,
     ) -> Result<Reply, RedisError> {
         self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
-        self.inner.pool.connection()?.send(command, slot_of, args, within).await
+        self.inner.pool.connection()?.send(command, slot, args, within).await
     }
 }
 

@@ -32,7 +32,7 @@ pub struct RedisServer {
     process: Guarded,
     program: Program,
     port: Port,
-    _bus: Port,
+    bus: Port,
     cluster: bool,
     _folder: TempDir,
 }
@@ -54,6 +54,23 @@ impl RedisServer {
         Self::with(RedisOptions { cluster: true, ..RedisOptions::default() }).await
     }
 
+    /// Starts a cluster of two primaries with half of the slots each; [`RedisServer::cluster_url`] of either leads to both.
+    pub async fn cluster_of_two() -> [Self; 2] {
+        let (one, other) = tokio::join!(Self::cluster(), Self::cluster());
+        one.cli(&["CLUSTER", "DELSLOTSRANGE", "8192", "16383"]).await;
+        other.cli(&["CLUSTER", "DELSLOTSRANGE", "0", "8191"]).await;
+        let (port, bus) = (other.port().to_string(), other.bus.number.to_string());
+        one.cli(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
+        for server in [&one, &other] {
+            let is_whole = async || {
+                let info = server.cli(&["CLUSTER", "INFO"]).await;
+                info.contains("cluster_state:ok") && info.contains("cluster_size:2")
+            };
+            until(is_whole, Duration::from_secs(20)).await;
+        }
+        [one, other]
+    }
+
     /// Starts a plain server that loses nothing that it has answered, also when it is killed.
     pub async fn persistent() -> Self {
         Self::with(RedisOptions { persistent: true, ..RedisOptions::default() }).await
@@ -72,7 +89,7 @@ impl RedisServer {
         };
         let process = Guarded::start(&program);
         let cluster = options.cluster;
-        let mut server = Self { process, program, port, _bus: bus, cluster, _folder: folder };
+        let mut server = Self { process, program, port, bus, cluster, _folder: folder };
         server.wait_until_ready().await;
         server
     }
@@ -80,6 +97,11 @@ impl RedisServer {
     /// `redis://127.0.0.1:<port>`
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port())
+    }
+
+    /// As [`RedisServer::url`], for a client that asks for the other nodes of a cluster.
+    pub fn cluster_url(&self) -> String {
+        format!("redis-cluster://127.0.0.1:{}", self.port())
     }
 
     /// The port of 127.0.0.1 that it listens on; the same after a restart.
@@ -219,6 +241,8 @@ fn arguments(options: &RedisOptions, port: &Port, bus: &Port) -> Vec<OsString> {
     ];
     if options.cluster {
         settings.extend([("cluster-enabled", "yes"), ("cluster-port", bus.as_str())]);
+        // Else it tells its clients to connect to nowhere, until another node has met it.
+        settings.push(("cluster-announce-ip", "127.0.0.1"));
     }
     settings.extend(options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     settings.iter().flat_map(|(name, value)| [format!("--{name}").into(), (*value).into()]).collect()

@@ -33,8 +33,10 @@ async fn an_evicting_redis_makes_it_careful_for_one_window() {
     let server = RedisServer::with(RedisOptions { settings, ..RedisOptions::default() }).await;
     let limiter = limiter_on(&server.url());
     let policy = user("42", "p", &[(1_000_000, SECOND * 2)]);
+    let slow = user("42", "slow", &[(1_000_000, SECOND * 3600)]);
     let mode = async || ask(&limiter, &policy).await.mode;
     assert_eq!(mode().await, Mode::Exact);
+    assert_eq!(ask(&limiter, &slow).await.mode, Mode::Exact);
     looked_at(&server, mode).await;
 
     let evict = async || {
@@ -45,6 +47,7 @@ async fn an_evicting_redis_makes_it_careful_for_one_window() {
     };
     until(evict, LONG).await;
     until(async || mode().await == Mode::Exact, LONG).await;
+    assert_eq!(ask(&limiter, &slow).await.mode, Mode::Careful, "its window still has in it what was evicted");
 }
 
 #[tokio::test]
@@ -60,6 +63,37 @@ async fn another_redis_in_its_place_makes_it_careful() {
     looked_at(&server, mode).await;
     server.restart().await;
     until(async || mode().await == Mode::Careful, LONG).await;
+}
+
+#[tokio::test]
+async fn of_a_cluster_each_primary_is_looked_at() {
+    let servers = RedisServer::cluster_of_two().await;
+    let limiter = limiter_on(&servers[0].cluster_url());
+    let users: Vec<_> = (0..20).map(|n| user(&n.to_string(), "p", &[(1_000_000, SECOND * 3600)])).collect();
+    let mode = async || {
+        let modes = futures_util::future::join_all(users.iter().map(|user| ask(&limiter, user))).await;
+        modes.into_iter().map(|verdict| verdict.mode).find(|mode| *mode != Mode::Exact).unwrap_or(Mode::Exact)
+    };
+    for server in &servers {
+        looked_at(server, mode).await;
+    }
+    assert_eq!(mode().await, Mode::Exact, "two servers are two servers, and not one that changes");
+
+    servers[1].cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "maxmemory", "1"]).await;
+    until(async || mode().await == Mode::Careful, LONG).await;
+}
+
+/// What happens from the first check on has something to be compared with.
+#[tokio::test]
+async fn redis_is_looked_at_with_the_first_check() {
+    let settings = vec![("slowlog-log-slower-than".to_owned(), "0".to_owned())];
+    let server = RedisServer::with(RedisOptions { settings, ..RedisOptions::default() }).await;
+    let limiter = limiter_on(&server.url());
+    ask(&limiter, &user("42", "p", &[(10, SECOND * 60)])).await;
+    // It listens for resets next.
+    until(async || server.cli(&["PUBSUB", "SHARDNUMSUB", "rl:{resets}"]).await.contains('1'), LONG).await;
+    let asked = server.cli(&["SLOWLOG", "GET", "128"]).await;
+    assert!(asked.contains("replication"), "{asked}");
 }
 
 /// Whose clock it is: a check that lies in the socket of a stopped server is judged when the server goes on.

@@ -2,6 +2,7 @@
 
 mod batch;
 mod scripts;
+mod servers;
 mod subscriptions;
 mod support;
 mod traps;
