@@ -26,6 +26,13 @@ pub enum LimitError {
         /// When a further try makes sense.
         retry_after: Duration,
     },
+    /// Redis is there, and more checks wait for it than this process holds. Nothing was charged, and nothing passes
+    /// uncounted, whatever holds while Redis is away.
+    #[error("more checks wait for the limiter's Redis than may")]
+    Overloaded {
+        /// When a further try makes sense.
+        retry_after: Duration,
+    },
     /// A call that has no other way (`peek`, `reset`) failed.
     #[error("the limiter's Redis did not answer")]
     Redis(#[from] RedisError),
@@ -35,7 +42,7 @@ impl Coded for LimitError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::CostAboveLimit { .. } | Self::TooManyDemands(_) => ErrorCode::InvalidInput,
-            Self::Away { .. } => ErrorCode::Unavailable,
+            Self::Away { .. } | Self::Overloaded { .. } => ErrorCode::Unavailable,
             Self::Redis(error) => error.code(),
         }
     }
@@ -49,7 +56,7 @@ impl Coded for LimitError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Away { retry_after } => Some(*retry_after),
+            Self::Away { retry_after } | Self::Overloaded { retry_after } => Some(*retry_after),
             Self::Redis(error) => error.retry_after(),
             Self::CostAboveLimit { .. } | Self::TooManyDemands(_) => None,
         }

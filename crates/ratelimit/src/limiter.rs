@@ -4,7 +4,7 @@ use crate::demand::{Standing, Verdict};
 use crate::denials::Denials;
 use crate::error::MOST_DEMANDS;
 use crate::local::Local;
-use crate::scripts::{CHECK, REFUND};
+use crate::scripts::{CHECK, REFUND, RESET};
 use crate::watch::Watch;
 use crate::{Away, Demand, LimitError, Mode, Scope, answer, keys};
 use domain::PolicyName;
@@ -92,7 +92,7 @@ impl Limiter {
     /// each demand, at the same time, and one more for each to give back when another denied. Cost 0 only looks.
     ///
     /// # Errors
-    /// [`LimitError`]: it could never pass, or Redis is away and `away` is [`Away::Closed`].
+    /// [`LimitError`]: it could never pass, Redis is away and `away` is [`Away::Closed`], or too many wait.
     pub async fn check(&self, demands: &[Demand], cost: u32, away: Away) -> Result<Verdict, LimitError> {
         check_cost(demands, cost)?;
         if demands.is_empty() {
@@ -111,6 +111,7 @@ impl Limiter {
                     self.inner.learn(&keys, demands, cost, &verdict, (sent, epoch));
                     return Ok(verdict);
                 }
+                Err(RedisError::Overloaded) => return Err(LimitError::Overloaded { retry_after: AGAIN }),
                 Err(error) => self.inner.lost(&error),
             }
         }
@@ -135,7 +136,8 @@ impl Limiter {
     pub async fn reset(&self, policy: &PolicyName, scope: &Scope) -> Result<bool, LimitError> {
         let inner = &self.inner;
         let key = keys::count(&inner.redis, scope, policy);
-        let gone = inner.redis.command("DEL", &key, Vec::new()).await?.into_int()?;
+        let both = [key.clone(), keys::was_reset(&inner.redis, scope, policy)];
+        let gone = inner.redis.run(&RESET, &both, Vec::new()).await?.into_int()?;
         inner.denials.forget(key.as_bytes());
         inner.redis.publish(&keys::resets(&inner.redis), key.as_bytes()).await?;
         Ok(gone > 0)
@@ -240,21 +242,22 @@ impl Inner {
             all.standings.extend(one.standings.into_iter().map(|it| Standing { demand: index, ..it }));
         }
         if !all.admitted && !peek {
-            self.give_back(keys, cost, &mut all.standings);
+            self.give_back(keys, demands, cost, &mut all.standings);
         }
         Ok(all)
     }
 
-    fn give_back(&self, keys: &[Key], cost: u32, standings: &mut [Standing]) {
-        for (index, key) in keys.iter().enumerate() {
+    fn give_back(&self, keys: &[Key], demands: &[Demand], cost: u32, standings: &mut [Standing]) {
+        for (index, (key, demand)) in keys.iter().zip(demands).enumerate() {
             let own = || standings.iter().filter(|standing| standing.demand == index);
             let Some(at) = own().all(|it| it.wait.is_zero()).then(|| own().next()).flatten() else {
                 continue;
             };
             let args = vec![Arg::from(at.judged_at_ms), Arg::from(cost)];
-            let (redis, key) = (self.redis.clone(), key.clone());
+            let both = [key.clone(), keys::was_reset(&self.redis, &demand.scope, &demand.policy)];
+            let redis = self.redis.clone();
             // Once: a second time could give back what another request was charged.
-            self.tasks.spawn(async move { redis.run(&REFUND, &[key], args).await });
+            self.tasks.spawn(async move { redis.run(&REFUND, &both, args).await });
             for standing in standings.iter_mut().filter(|standing| standing.demand == index) {
                 standing.used -= cost;
             }
@@ -282,7 +285,7 @@ impl Inner {
             Away::Open => {
                 Ok(Verdict { admitted: true, mode: Mode::Open, local: true, standings: Vec::new() })
             }
-            Away::Closed => Err(LimitError::Away { retry_after: Duration::from_secs(1) }),
+            Away::Closed => Err(LimitError::Away { retry_after: AGAIN }),
             Away::Local => {
                 let keys: Vec<_> = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
                 Ok(self.local.check(&keys, demands, cost, Instant::now()))
@@ -383,6 +386,8 @@ fn check_cost(demands: &[Demand], cost: u32) -> Result<(), LimitError> {
     })
 }
 
+/// After what has no better answer.
+const AGAIN: Duration = Duration::from_secs(1);
 const PROBE_EVERY: Duration = Duration::from_millis(100);
 const BELIEVED_BY_SLOT: Duration = Duration::from_millis(100);
 const _: () = assert!(MOST_DEMANDS <= u8::MAX as usize, "check.lua counts demands in one byte");

@@ -79,7 +79,7 @@ impl Batchers {
 
         let mut lanes = self.lanes(thread);
         match lanes.get_mut(&lane) {
-            Some(queue) if queue.len() >= LONGEST_QUEUE => return Err(RedisError::away()),
+            Some(queue) if queue.len() >= LONGEST_QUEUE => return Err(RedisError::Overloaded),
             Some(queue) => queue.push_back(waiting),
             None => {
                 lanes.insert(lane.clone(), VecDeque::new());

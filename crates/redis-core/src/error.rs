@@ -12,6 +12,9 @@ pub enum RedisError {
         /// When a further try makes sense.
         retry_after: Duration,
     },
+    /// Nothing was sent: thousands of calls of this process wait already. Redis may be as well as ever.
+    #[error("too many calls wait for redis")]
+    Overloaded,
     /// Sent, and no answer came: it may or may not have been applied. Never repeat it blindly.
     #[error("no answer from redis: the outcome is unknown")]
     Unknown,
@@ -47,7 +50,7 @@ impl RedisError {
 impl Coded for RedisError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Unavailable { .. } => ErrorCode::Unavailable,
+            Self::Unavailable { .. } | Self::Overloaded => ErrorCode::Unavailable,
             Self::Unknown => ErrorCode::OutcomeUnknown,
             Self::Full => ErrorCode::Full,
             Self::Reply(_) | Self::Protocol(_) => ErrorCode::Internal,
@@ -57,7 +60,7 @@ impl Coded for RedisError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable { retry_after } => Some(*retry_after),
-            Self::Unknown | Self::Full => Some(Duration::from_secs(1)),
+            Self::Overloaded | Self::Unknown | Self::Full => Some(Duration::from_secs(1)),
             Self::Reply(_) | Self::Protocol(_) => None,
         }
     }

@@ -107,7 +107,7 @@ impl Redis {
     /// waiting, a share of one of cost.
     ///
     /// # Errors
-    /// As [`Redis::run`]; an item's own error answers it alone. `Unavailable` when thousands wait already.
+    /// As [`Redis::run`]; an item's own error answers it alone. `Overloaded` when 4,096 wait already.
     pub async fn batch(
         &self,
         script: &'static Script,

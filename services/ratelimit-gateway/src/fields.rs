@@ -56,7 +56,15 @@ pub(crate) fn quota_exceeded(verdict: &Verdict, demands: &[Demand]) -> Problem {
 
 /// 503: nobody can say whether there is room, or whose session it is.
 pub(crate) fn reduced_capacity(what: &str, retry_after: Duration) -> Problem {
-    let detail = format!("{what} cannot be checked now, and nothing passes here without");
+    reduced(format!("{what} cannot be checked now, and nothing passes here without"), retry_after)
+}
+
+/// 503: too many wait to be told whether there is room.
+pub(crate) fn overloaded(retry_after: Duration) -> Problem {
+    reduced("more requests wait for their limits than may".to_owned(), retry_after)
+}
+
+fn reduced(detail: String, retry_after: Duration) -> Problem {
     Problem::new(ErrorCode::Unavailable, detail)
         .and_type(
             "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",

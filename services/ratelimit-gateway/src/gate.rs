@@ -152,6 +152,7 @@ impl Gate {
             Err(LimitError::Away { retry_after }) => {
                 return Err(fields::reduced_capacity("limits", retry_after));
             }
+            Err(LimitError::Overloaded { retry_after }) => return Err(fields::overloaded(retry_after)),
             Err(error) => return Err(error.into()),
         };
         fields::put(answer_fields, &verdict, &demands);

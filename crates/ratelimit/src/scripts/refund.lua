@@ -1,10 +1,14 @@
 #!lua flags=allow-oom
 -- refund.lua: give a charge back, because a demand of the same request was denied in another slot. Called at most once.
--- Shared: runs.lua
--- KEYS[1]  rl:{S}:<policy>  string  runs of admissions, see runs.lua
+-- Shared: clock.lua runs.lua
+-- KEYS[1]  rl:{S}:<policy>        string  runs of admissions, see runs.lua
+-- KEYS[2]  rl:{S}:<policy>:reset  string  there when the count was reset a moment ago
 -- ARGV     [1] now_ms or '' [2] when it was charged, ms [3] units
 -- Returns  how many windows gave it back; one that has forgotten it, or was moved by a clock, keeps it
 -- Cost     O(runs), 32 a window
+local LATEST_MS = 10000
+-- After a reset, the runs are those of other requests. It is remembered for as long as this may come.
+if redis.call('EXISTS', KEYS[2]) == 1 or clock_ms() - tonumber(ARGV[2]) > LATEST_MS then return 0 end
 local value, at, units, given = redis.call('GET', KEYS[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), 0
 local text = '\1'
 for _, w in ipairs(sections(value)) do

@@ -1,6 +1,6 @@
 //! Redis is away: who passes is a matter of policy, and nobody waits for it.
 
-use crate::support::{LONG, MS, SECOND, ask, user};
+use crate::support::{LONG, MS, SECOND, ask, limiter_on, user};
 use ratelimit::{Away, LimitError, Limiter, LimiterSettings, Mode, Verdict};
 use redis_core::{Redis, RedisConfig};
 use std::time::Instant;
@@ -86,6 +86,23 @@ async fn a_check_whose_answer_comes_late_was_charged() {
     server.resume();
 
     until(async || used().await == Some(before + 1), LONG).await;
+}
+
+/// To let them pass uncounted would give the limit away exactly when it is needed.
+#[tokio::test]
+async fn more_than_may_wait_are_shed_and_redis_is_not_away() {
+    let server = RedisServer::start().await;
+    let limiter = limiter_on(&server.url());
+    let policy = user("42", "p", &[(1_000_000, SECOND * 3600)]);
+    for away in [Away::Open, Away::Local, Away::Closed] {
+        let before = ask(&limiter, &policy).await.standings[0].used;
+        let checks = (0..5_000).map(|_| limiter.check(std::slice::from_ref(&policy), 1, away));
+        let answers = futures_util::future::join_all(checks).await;
+        let exact = answers.iter().flatten().filter(|it| it.admitted && it.mode == Mode::Exact).count();
+        let shed = answers.iter().filter(|it| matches!(it, Err(LimitError::Overloaded { .. }))).count();
+        assert_eq!((exact, shed), (4_097, 903), "{away:?}");
+        assert_eq!(ask(&limiter, &policy).await.standings[0].used, before + 4_098, "{away:?}");
+    }
 }
 
 async fn ask_or_none(limiter: &Limiter, policy: &ratelimit::Demand) -> bool {

@@ -1,13 +1,54 @@
 //! On a cluster each demand is judged in its own slot: charged first, given back once when another denied.
 
 use crate::support::{LONG, MS, SECOND, admitted_of, ask, patient, turned, used, user};
-use ratelimit::{Away, Limiter};
-use redis_core::{Redis, RedisConfig};
+use ratelimit::{Away, Demand, Limiter};
+use redis_core::{Clock, Redis, RedisConfig};
 use testkit::{Proxy, RedisServer, until};
 
 /// What another request was charged meanwhile must not be given back: it did pass.
 #[tokio::test]
 async fn what_is_given_back_after_its_window_is_taken_from_nobody() {
+    let later = async |_: &Limiter, _: &Demand, clock: &Clock| clock.advance(SECOND + MS);
+    given_back_late(later).await;
+}
+
+#[tokio::test]
+async fn what_is_given_back_after_a_reset_is_taken_from_nobody() {
+    let reset = async |near: &Limiter, wide: &Demand, clock: &Clock| {
+        assert!(near.reset(&wide.policy, &wide.scope).await.unwrap());
+        clock.advance(MS);
+    };
+    given_back_late(reset).await;
+}
+
+#[tokio::test]
+async fn what_comes_too_late_to_know_of_a_reset_is_not_given_back() {
+    let server = RedisServer::cluster().await;
+    let proxy = Proxy::to(&server).await;
+    let (near, clock) = turned(&server);
+    let redis = Redis::connect(&RedisConfig::at(proxy.url())).with_clock(clock.clone());
+    let far = Limiter::new(redis, patient());
+    let hour = SECOND * 3600;
+    let (wide, tight) = (user("42", "wide", &[(100, hour)]), user("43", "tight", &[(1, hour)]));
+    assert!(ask(&near, &tight).await.admitted);
+    let both = [wide.clone(), tight];
+    for (later, kept) in [(SECOND * 10, 0), (SECOND * 10 + MS, 1)] {
+        far.peek(&both, 1).await.unwrap();
+        proxy.hold_replies(true);
+        let asking = {
+            let (far, both) = (far.clone(), both.clone());
+            tokio::task::JoinSet::from_iter([async move { far.check(&both, 1, Away::Closed).await.unwrap() }])
+        };
+        until(async || used(&near, &wide).await == 1, LONG).await;
+        clock.advance(later);
+        proxy.hold_replies(false);
+        assert!(!asking.join_all().await[0].admitted);
+        far.peek(&both, 1).await.unwrap();
+        assert_eq!(used(&near, &wide).await, kept, "{later:?}");
+    }
+}
+
+async fn given_back_late(meanwhile: impl AsyncFn(&Limiter, &Demand, &Clock)) {
     let server = RedisServer::cluster().await;
     let proxy = Proxy::to(&server).await;
     let (near, clock) = turned(&server);
@@ -26,7 +67,7 @@ async fn what_is_given_back_after_its_window_is_taken_from_nobody() {
         tokio::task::JoinSet::from_iter([async move { far.check(&both, 1, Away::Closed).await.unwrap() }])
     };
     until(async || used(&near, &wide).await == 1, LONG).await;
-    clock.advance(SECOND + MS);
+    meanwhile(&near, &wide, &clock).await;
     for _ in 0..3 {
         assert!(ask(&near, &wide).await.admitted);
         clock.advance(MS * 40);

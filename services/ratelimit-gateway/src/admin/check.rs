@@ -85,6 +85,7 @@ pub(crate) async fn check(
     let limiter = &admin.gate.limiter;
     let verdict = match limiter.check(&demands, cost, away).await {
         Err(LimitError::Away { retry_after }) => return Err(fields::reduced_capacity("limits", retry_after)),
+        Err(LimitError::Overloaded { retry_after }) => return Err(fields::overloaded(retry_after)),
         verdict => verdict?,
     };
     // A denial that this process remembered knows nothing of the policies that have room.
