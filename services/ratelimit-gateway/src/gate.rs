@@ -5,6 +5,7 @@ use crate::identity::address::{FORWARDED_FOR, Way};
 use crate::identity::{Identity, Kind, SessionCheck, Shown, Unidentified, Wrong};
 use crate::rules::{Live, Route, Rules, normalised};
 use domain::ErrorCode;
+use http::header::ALLOW;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use http_kit::{Authenticator, Problem};
 use ratelimit::{Away, Demand, LimitError, Limiter};
@@ -81,7 +82,7 @@ impl Gate {
         let correlation = telemetry::accept(correlation).as_str().to_owned();
         let mut answer_fields = HeaderMap::new();
         set(&mut answer_fields, CORRELATION, &correlation);
-        let judged = match self.recognise(asked, proxies).await {
+        let judged = match self.recognise(asked, proxies, &mut answer_fields).await {
             Ok(known) => self.judge(&known, &mut answer_fields).await.map(|()| known),
             Err(problem) => Err(problem),
         };
@@ -96,11 +97,16 @@ impl Gate {
     }
 
     /// Which route, and who asks. One round trip for a session, else none.
-    async fn recognise(&self, asked: &Asked<'_>, proxies: usize) -> Result<Known, Problem> {
+    async fn recognise(
+        &self,
+        asked: &Asked<'_>,
+        proxies: usize,
+        answer_fields: &mut HeaderMap,
+    ) -> Result<Known, Problem> {
         let (route, way, shown) = {
             let rules = self.rules.now();
             let way = Way::new(asked.headers, asked.peer, rules.identity.trusted_hops + proxies);
-            let route = route_of(&rules, asked)?.clone();
+            let route = route_of(&rules, asked, answer_fields)?.clone();
             let shown = rules.identity.shown(asked.headers, &route.accepts, &self.keys);
             (route, way, shown)
         };
@@ -167,11 +173,21 @@ struct Known {
     way: Way,
 }
 
-fn route_of<'a>(rules: &'a Rules, asked: &Asked<'_>) -> Result<&'a Arc<Route>, Problem> {
+fn route_of<'a>(
+    rules: &'a Rules,
+    asked: &Asked<'_>,
+    answer_fields: &mut HeaderMap,
+) -> Result<&'a Arc<Route>, Problem> {
     let path = normalised(asked.uri.path());
     let path = path.map_err(|error| Problem::new(ErrorCode::MalformedRequest, error.to_string()))?;
-    let route = rules.matcher.find(asked.host, &path, asked.method);
-    route.ok_or_else(|| Problem::new(ErrorCode::NotFound, "no route leads from here"))
+    rules.matcher.find(asked.host, &path, asked.method).map_err(|methods| {
+        if methods.is_empty() {
+            return Problem::new(ErrorCode::NotFound, "no route leads from here");
+        }
+        let allowed = methods.into_iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        set(answer_fields, ALLOW, &allowed);
+        Problem::new(ErrorCode::MethodNotAllowed, format!("routes lead from here for {allowed} alone"))
+    })
 }
 
 /// What somebody has to show who showed nothing.

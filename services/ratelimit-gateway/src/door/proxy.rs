@@ -382,26 +382,17 @@ fn prepare(parts: &mut Parts, host: &str, forward: &Forward, has_body: bool, is_
 /// `Max-Forwards: 0`: we answer in the upstream's place. `TRACE` would show fields that only the upstream may see.
 fn end_here(parts: &Parts, fields: &HeaderMap) -> Response<Kind> {
     if parts.method == Method::TRACE {
-        let detail = "TRACE is not answered here";
-        return refuse_with(
-            &Problem::new(ErrorCode::MethodNotAllowed, detail),
-            parts.uri.path(),
-            &parts.headers,
-        );
+        return refuse(Reason::Trace, parts.uri.path(), &parts.headers);
     }
     let mut answer = answer::empty(StatusCode::NO_CONTENT);
     fields::set(answer.headers_mut(), fields);
     answer
 }
 
-fn refuse(reason: Reason, path: &str, headers: &HeaderMap) -> Response<Kind> {
-    refuse_with(&reason.problem(), path, headers)
-}
-
 /// A problem that the gate knows nothing of.
-fn refuse_with(problem: &Problem, path: &str, headers: &HeaderMap) -> Response<Kind> {
+fn refuse(reason: Reason, path: &str, headers: &HeaderMap) -> Response<Kind> {
     let correlation = telemetry::accept(headers.get(CORRELATION).and_then(|value| value.to_str().ok()));
-    answer::problem(problem, path, correlation.as_str(), &HeaderMap::new())
+    answer::problem(&reason.problem(), path, correlation.as_str(), &HeaderMap::new())
 }
 
 /// The request's body was read to its end, so another request may follow.

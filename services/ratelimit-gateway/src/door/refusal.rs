@@ -22,6 +22,7 @@ pub(crate) enum Reason {
     LengthAndCoding,
     Coding,
     Upgrade,
+    Trace,
     Body,
     BodyTooLarge,
     BodyTimeout,
@@ -29,7 +30,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason, so that its name can be found again.
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::BareLineFeed,
         Self::ControlByte,
         Self::RequestLine,
@@ -46,6 +47,7 @@ impl Reason {
         Self::LengthAndCoding,
         Self::Coding,
         Self::Upgrade,
+        Self::Trace,
         Self::Body,
         Self::BodyTooLarge,
         Self::BodyTimeout,
@@ -106,6 +108,7 @@ impl Reason {
                 E::NotImplemented,
                 "the only upgrade here is `websocket`, by a GET of HTTP/1.1 without a body",
             ),
+            Self::Trace => ("trace", E::NotImplemented, "TRACE is not answered here"),
             Self::Body => ("body", E::MalformedRequest, "the body broke off, or a chunk of it is malformed"),
             Self::BodyTooLarge => {
                 ("body-too-large", E::TooLarge, "the body is over the bound of this server")

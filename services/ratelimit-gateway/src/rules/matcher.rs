@@ -54,14 +54,23 @@ impl Matcher {
 
     /// The route of a host (as in `Host`, with or without a port), a normalised path and a method. Cost: one look at each
     /// route before it.
-    pub(crate) fn find(&self, host: &str, path: &str, method: &Method) -> Option<&Arc<Route>> {
+    ///
+    /// # Errors
+    /// The methods for which there is one; none for a path that leads nowhere.
+    pub(crate) fn find(&self, host: &str, path: &str, method: &Method) -> Result<&Arc<Route>, Vec<&Method>> {
         let host = name_of(host).to_ascii_lowercase();
-        let fits = |way: &&Way| {
-            way.host.fits(&host)
-                && (way.route.methods.is_empty() || way.route.methods.contains(method))
-                && way.route.path.fits(path)
-        };
-        self.ways.iter().find(fits).map(|way| &way.route)
+        let takes = |way: &&Way| way.route.methods.is_empty() || way.route.methods.contains(method);
+        let leads = |way: &&Way| way.host.fits(&host) && way.route.path.fits(path);
+        let route = self.ways.iter().find(|way| takes(way) && leads(way)).map(|way| &way.route);
+        route.ok_or_else(|| {
+            let mut others: Vec<&Method> = Vec::new();
+            for method in self.ways.iter().filter(leads).flat_map(|way| &way.route.methods) {
+                if !others.contains(&method) {
+                    others.push(method);
+                }
+            }
+            others
+        })
     }
 }
 
@@ -167,7 +176,7 @@ mod tests {
         for (method, host, path, name) in requests {
             let path = normalised(path).unwrap();
             let found = rules.matcher.find(host, &path, &method.parse().unwrap());
-            assert_eq!(found.map(|route| &*route.name), *name, "{method} {host}{path}");
+            assert_eq!(found.ok().map(|route| &*route.name), *name, "{method} {host}{path}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Trailers, `Expect: 100-continue`, and bodies that break off.
 
 use crate::door_support::{Door, Upstream, expect_problem, field};
+use crate::support::{Gateway, all, policy};
 
 #[tokio::test]
 async fn trailers_pass_both_ways() {
@@ -33,6 +34,22 @@ async fn a_request_that_may_not_pass_gets_its_answer_and_no_100() {
     let head = expect_problem(&mut client, 404).await;
     assert_eq!(field(&head, "connection").as_deref(), Some("close"));
     assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn a_request_over_its_limit_gets_its_answer_and_no_100() {
+    let gateway = Gateway::start(&(policy("p", "[\"ip\"]", 1, "1h") + &all("policies = [\"p\"]"))).await;
+    assert_eq!(gateway.status("/", &[]).await, 200);
+
+    // Also not to throw a small body away.
+    for length in ["1000000000", "2"] {
+        let mut client = gateway.connect().await;
+        client.send(format!("POST /a {}", EXPECTING.replace("1000000000", length))).await;
+        let head = expect_problem(&mut client, 429).await;
+        assert_eq!(field(&head, "connection").as_deref(), Some("close"));
+        assert!(field(&head, "retry-after").is_some(), "{head}");
+        assert_eq!(client.rest().await, "", "{length}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What concerns one hop stays there; the rest passes as it came.
 
-use crate::door_support::{Door, Upstream, field};
+use crate::door_support::{Door, Upstream, expect_problem, field};
 
 #[tokio::test]
 async fn fields_of_one_hop_stay_behind_and_the_way_is_noted() {
@@ -62,6 +62,8 @@ async fn max_forwards_ends_here_or_is_counted_down() {
 
     client.send("OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n").await;
     assert!(client.head().await.starts_with("HTTP/1.1 204 "));
+    client.send("TRACE /a HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n").await;
+    expect_problem(&mut client, 501).await;
     client.send("OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 2\r\n\r\n").await;
     let (mut served, head) = upstream.request().await;
     assert!(head.starts_with("OPTIONS * HTTP/1.1\r\n"), "{head}");

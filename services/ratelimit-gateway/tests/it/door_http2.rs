@@ -1,6 +1,6 @@
 //! HTTP/2 with prior knowledge, by hyper's client and by frames written by hand.
 
-use crate::door_support::{Door, Upstream, field, within};
+use crate::door_support::{Door, Upstream, Wire, field, within};
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use http::{Request, Response, StatusCode};
@@ -196,3 +196,79 @@ async fn a_stream_whose_client_takes_nothing_is_cut() {
     within(async { while served.stream.write_all(&chunk).await.is_ok() {} }).await;
     assert!(within(answer.unwrap().into_body().collect()).await.is_err());
 }
+
+#[tokio::test]
+async fn a_stream_that_is_reset_takes_its_request_with_it() {
+    let upstream = Upstream::listen().await;
+    let door = Door::to(&[upstream.port()]).await;
+    let mut client = door.connect().await;
+
+    client.send([PREFACE, &request(1)].concat()).await;
+    let (mut served, _) = upstream.request().await;
+    client.send(reset(1)).await;
+    assert_eq!(served.rest().await, "");
+
+    client.send(request(3)).await;
+    upstream.request().await.0.answer("ok").await;
+    assert_eq!(until_frame(&mut client, DATA).await, b"ok", "the connection goes on");
+}
+
+/// CVE-2023-44487: requests that are cancelled at once count against no bound of streams in flight.
+#[tokio::test]
+async fn who_resets_many_streams_at_once_is_sent_away() {
+    let upstream = Upstream::listen().await;
+    let mut door = Door::to(&[upstream.port()]).await;
+
+    let cancelled = |stream| [request(stream), reset(stream)].concat();
+    // A field that HTTP/2 does not have is a mistake of the stream's, which we reset.
+    let mistaken = |stream| frame(HEADERS, 0x5, stream, b"\x82\x86\x84\x01\x01a\0\x0aconnection\x01x");
+    for of_stream in [&cancelled as &dyn Fn(u32) -> Vec<u8>, &mistaken] {
+        let mut client = door.connect().await;
+        client.send([PREFACE, &request(1)].concat()).await;
+        let (mut served, _) = upstream.request().await;
+        // All of them wait when the gateway looks.
+        door.service.pause();
+        client.send((1..=30).flat_map(|turn| of_stream(2 * turn + 1)).collect::<Vec<u8>>()).await;
+        door.service.resume();
+
+        let goodbye = until_frame(&mut client, GOAWAY).await;
+        assert_eq!(goodbye[4..8], ENHANCE_YOUR_CALM.to_be_bytes());
+        client.rest().await;
+        assert_eq!(served.rest().await, "", "and its request goes, too");
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// `GET http://a/`, its end with it: fields of the static table, and a literal.
+fn request(stream: u32) -> Vec<u8> {
+    frame(HEADERS, 0x5, stream, b"\x82\x86\x84\x01\x01a")
+}
+
+fn reset(stream: u32) -> Vec<u8> {
+    frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
+}
+
+/// The payload of the next frame of this kind.
+async fn until_frame(client: &mut Wire, wanted: u8) -> Vec<u8> {
+    loop {
+        let head = client.bytes(9).await;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let payload = client.bytes(length as usize).await;
+        if head[3] == wanted {
+            return payload;
+        }
+    }
+}
+
+/// The client's, with its empty SETTINGS.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const CANCEL: u32 = 8;
+const ENHANCE_YOUR_CALM: u32 = 11;

@@ -126,12 +126,17 @@ impl Wire {
         }
     }
 
-    /// So many bytes.
+    /// So many bytes, of a text.
     pub(crate) async fn exactly(&mut self, count: usize) -> String {
+        String::from_utf8_lossy(&self.bytes(count).await).into_owned()
+    }
+
+    /// So many bytes.
+    pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
         while self.read.len() < count {
             assert!(self.more().await, "ended early: {:?}", String::from_utf8_lossy(&self.read));
         }
-        self.take(count)
+        self.read.drain(..count).collect()
     }
 
     /// Everything up to the end of the connection, by a close or a reset.

@@ -1,13 +1,12 @@
 //! Who asks: what is believed, what is not, and what the upstream hears of it.
 
-use crate::door_support::{Wire, field};
+use crate::door_support::field;
 use crate::support::{DEADLINE, Gateway, all, of, policy};
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use session::{Sessions, Token};
 use testkit::{Service, expect_problem, until};
-use tokio::net::TcpStream;
 
 const KEYS: &str = "[identity.api_key.keys.admin]\nproject = \"acme\"\ntier = \"gold\"\n";
 
@@ -22,7 +21,7 @@ async fn the_upstream_hears_who_asks_and_nobody_can_forge_it() {
     assert_eq!(field(&head, "sluice-tier").as_deref(), Some("gold"));
     assert_eq!(field(&head, "authorization").as_deref(), Some(&*bearer), "the services ask for it again");
 
-    let mut client = Wire::new(TcpStream::connect(("127.0.0.1", gateway.service.port())).await.unwrap());
+    let mut client = gateway.connect().await;
     let forged = "Sluice-User: a\r\nSLUICE-USER: b\r\nsluice_user: c\r\nSluice-Project: d\r\nSluice-Tier: e\r\n\
                   Forwarded: for=1.1.1.1\r\nX-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\nX-Forwarded-Host: f\r\n\
                   X-Forwarded-Proto: https\r\n";

@@ -1,6 +1,7 @@
 //! Which route a request takes: spellings of a path do not choose it.
 
-use crate::support::{Gateway, policy};
+use crate::support::{Gateway, of, policy};
+use reqwest::Method;
 use testkit::expect_problem;
 
 #[tokio::test]
@@ -34,9 +35,38 @@ async fn what_no_route_fits_is_not_there() {
     let rules = "[[routes]]\nname = \"a\"\npath = \"/a\"\nhosts = [\"127.0.0.1\"]\nmethods = [\"POST\"]\nupstream = \"app\"\n";
     let gateway = Gateway::start(rules).await;
 
-    expect_problem(gateway.public.get("/a").send().await.unwrap(), 404, None).await;
-    let posted = gateway.public.request(reqwest::Method::POST, "/a").send().await.unwrap();
+    expect_problem(gateway.public.get("/b").send().await.unwrap(), 404, None).await;
+    let posted = gateway.public.request(Method::POST, "/a").send().await.unwrap();
     assert_eq!(posted.status(), 200);
-    let elsewhere = gateway.public.request(reqwest::Method::POST, "/a").header("host", "b.example");
-    expect_problem(elsewhere.send().await.unwrap(), 404, None).await;
+    for method in [Method::POST, Method::GET] {
+        let elsewhere = gateway.public.request(method, "/a").header("host", "b.example");
+        expect_problem(elsewhere.send().await.unwrap(), 404, None).await;
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_is_there_for_other_methods_says_for_which() {
+    let route = |name: &str, path: &str, methods: &str| {
+        format!("[[routes]]\nname = \"{name}\"\npath = \"{path}\"\nmethods = {methods}\nupstream = \"app\"\n")
+    };
+    let rules = route("tasks", "/q/{queue}", "[\"POST\"]")
+        + &route("list", "/q", "[\"GET\", \"POST\"]")
+        + &route("one", "/q/one", "[\"DELETE\"]");
+    let gateway = Gateway::start(&rules).await;
+
+    for (method, path, allow) in [
+        (Method::PUT, "/q", "GET, POST"),
+        (Method::PUT, "/q/x", "POST, GET"),
+        (Method::PUT, "/%71//one/../one", "DELETE, POST, GET"),
+        (Method::OPTIONS, "/q", "GET, POST"),
+        (Method::HEAD, "/q", "GET, POST"),
+    ] {
+        let refused = gateway.public.request(method.clone(), path).send().await.unwrap();
+        assert_eq!((refused.status().as_u16(), &*of(&refused, "allow")), (405, allow), "{method} {path}");
+        if method != Method::HEAD {
+            expect_problem(refused, 405, None).await;
+        }
+    }
+    let less_specific = gateway.public.get("/q/one").send().await.unwrap();
+    assert_eq!((less_specific.status().as_u16(), of(&less_specific, "allow")), (200, String::new()));
 }

@@ -123,10 +123,14 @@ impl Gateway {
         Sessions::new(redis, keys, SessionConfig::default())
     }
 
+    /// A client that speaks in bytes.
+    pub(crate) async fn connect(&self) -> Wire {
+        Wire::new(TcpStream::connect(("127.0.0.1", self.service.port())).await.unwrap())
+    }
+
     /// Head and body of the answer to `GET` of a path that no client would send as it stands.
     pub(crate) async fn raw(&self, path: &str) -> (String, String) {
-        let stream = TcpStream::connect(("127.0.0.1", self.service.port())).await.unwrap();
-        let mut client = Wire::new(stream);
+        let mut client = self.connect().await;
         client.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")).await;
         client.message().await
     }
