@@ -1,6 +1,7 @@
 //! Connections to upstreams: kept, never reused after a cut, and chosen among several.
 
-use crate::door_support::{Door, Upstream, Wire, expect_problem};
+use crate::door_support::{Door, Upstream, Wire, expect_problem, within};
+use tempfile::NamedTempFile;
 use testkit::free_port;
 
 async fn ask(client: &mut Wire, path: &str) {
@@ -139,6 +140,75 @@ async fn a_name_leads_to_its_addresses() {
     let (mut served, _) = upstream.request().await;
     served.answer("ok").await;
     assert_eq!(client.message().await.1, "ok");
+}
+
+#[tokio::test]
+async fn a_name_is_resolved_again_and_keeps_its_addresses_while_it_cannot_be() {
+    let one = Upstream::listen().await;
+    let target = format!("replicas.test:{}", one.port());
+    let hosts = NamedTempFile::new().unwrap();
+    let leads_to = |address: &str| {
+        let line = if address.is_empty() { String::new() } else { format!("{address} replicas.test\n") };
+        std::fs::write(hosts.path(), line).unwrap();
+    };
+    leads_to("127.0.0.1");
+    let settings = [("door.workers", "1"), ("door.resolve_ttl_ms", "1")];
+    let Some(door) = Door::with_hosts(hosts.path(), &[target], &settings).await else {
+        eprintln!("not tested here: it takes a mount namespace");
+        return;
+    };
+    let two = one.beside("127.0.0.2").await;
+    let mut client = door.connect().await;
+
+    let mut of_one = Connection::to(&one);
+    let mut of_two = Connection::to(&two);
+    assert_eq!(ask_any(&mut client, &mut of_one, &mut of_two).await, "one");
+    leads_to("127.0.0.2");
+    within(async { while ask_any(&mut client, &mut of_one, &mut of_two).await == "one" {} }).await;
+
+    leads_to("");
+    within(async {
+        while !door.service.log().contains("cannot resolve replicas.test") {
+            assert_eq!(ask_any(&mut client, &mut of_one, &mut of_two).await, "two");
+        }
+    })
+    .await;
+    assert_eq!(ask_any(&mut client, &mut of_one, &mut of_two).await, "two");
+}
+
+/// An upstream, and the connection that the gateway keeps to it.
+struct Connection<'a> {
+    upstream: &'a Upstream,
+    wire: Option<Wire>,
+}
+
+impl<'a> Connection<'a> {
+    fn to(upstream: &'a Upstream) -> Self {
+        Self { upstream, wire: None }
+    }
+
+    async fn answer(&mut self, body: &str) {
+        loop {
+            let wire = match &mut self.wire {
+                Some(wire) => wire,
+                none => none.insert(self.upstream.accept().await),
+            };
+            if wire.next_head().await.is_some() {
+                return wire.answer(body).await;
+            }
+            self.wire = None;
+        }
+    }
+}
+
+/// Whoever is asked answers with its name.
+async fn ask_any(client: &mut Wire, one: &mut Connection<'_>, two: &mut Connection<'_>) -> String {
+    ask(client, "/a").await;
+    tokio::select! {
+        () = one.answer("one") => {}
+        () = two.answer("two") => {}
+    }
+    client.message().await.1
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! Helpers for the public door's tests: both ends of it, in bytes.
 
 use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use tempfile::NamedTempFile;
-use testkit::{Keys, Service};
+use testkit::{Keys, Service, free_port, service_binary};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -11,8 +13,14 @@ use tokio::time::timeout;
 /// The gateway's process. Every path below `/` leads to the upstream, but for those whose host is `nowhere`.
 pub(crate) struct Door {
     pub(crate) service: Service,
+    _prepared: Prepared,
+}
+
+/// What the process reads.
+struct Prepared {
     _rules: NamedTempFile,
     _keys: Keys,
+    settings: Vec<(String, String)>,
 }
 
 impl Door {
@@ -28,6 +36,47 @@ impl Door {
     }
 
     pub(crate) async fn start(targets: &[String], settings: &[(&str, &str)]) -> Self {
+        let prepared = Prepared::new(targets, settings);
+        let service = Service::start_with_admin("ratelimit-gateway", &prepared.env()).await;
+        Self { service, _prepared: prepared }
+    }
+
+    /// With `hosts` in place of `/etc/hosts`, in a mount namespace of its own; none where that is not allowed.
+    pub(crate) async fn with_hosts(
+        hosts: &Path,
+        targets: &[String],
+        settings: &[(&str, &str)],
+    ) -> Option<Self> {
+        let allowed = Command::new("unshare").args(["--mount", "--map-root-user", "true"]).status();
+        if !allowed.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let prepared = Prepared::new(targets, settings);
+        let (names, admin) = (NamedTempFile::new().unwrap(), format!("127.0.0.1:{}", free_port()));
+        // Nobody is asked over the network for what the file does not know.
+        std::fs::write(names.path(), "hosts: files\n").unwrap();
+        let (gateway, hosts) = (service_binary("ratelimit-gateway"), hosts.display());
+        let inside = format!(
+            "mount --bind {hosts} /etc/hosts && mount --bind {} /etc/nsswitch.conf && exec {}",
+            names.path().display(),
+            gateway.display()
+        );
+        let mut env = prepared.env();
+        env.push(("SLUICE__RATELIMIT_GATEWAY__ADMIN_BIND", &admin));
+        let arguments = ["--mount", "--map-root-user", "sh", "-c", &inside];
+        let service = Service::spawn_program(Path::new("unshare"), "ratelimit-gateway", &arguments, &env);
+        let listens = || async { TcpStream::connect(("127.0.0.1", service.port())).await.is_ok() };
+        testkit::until(listens, DEADLINE).await;
+        Some(Self { service, _prepared: prepared })
+    }
+
+    pub(crate) async fn connect(&self) -> Wire {
+        Wire::new(TcpStream::connect(("127.0.0.1", self.service.port())).await.unwrap())
+    }
+}
+
+impl Prepared {
+    fn new(targets: &[String], settings: &[(&str, &str)]) -> Self {
         let targets: Vec<String> = targets.iter().map(|target| format!("\"http://{target}\"")).collect();
         let timeouts = settings.iter().filter(|(name, _)| !name.starts_with("door."));
         let timeouts: Vec<String> = timeouts.map(|(name, value)| format!("{name} = {value}")).collect();
@@ -39,22 +88,21 @@ impl Door {
             timeouts.join(", ")
         );
         std::io::Write::write_all(&mut rules, text.as_bytes()).unwrap();
-
         let (keys, _) = Keys::admin();
         let own = "SLUICE__RATELIMIT_GATEWAY__";
         let door = settings.iter().filter_map(|(name, value)| Some((name.strip_prefix("door.")?, *value)));
-        let mut env: Vec<(String, String)> = door
-            .map(|(name, value)| (format!("{own}DOOR__{}", name.to_uppercase()), value.to_owned()))
-            .collect();
-        env.push((format!("{own}RULES_FILE"), rules.path().display().to_string()));
-        env.push(("SLUICE__AUTH__KEYS_FILE".into(), keys.path().display().to_string()));
-        let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let service = Service::start_with_admin("ratelimit-gateway", &env).await;
-        Self { service, _rules: rules, _keys: keys }
+        let door =
+            door.map(|(name, value)| (format!("{own}DOOR__{}", name.to_uppercase()), value.to_owned()));
+        let files = [
+            (format!("{own}RULES_FILE"), rules.path().display().to_string()),
+            ("SLUICE__AUTH__KEYS_FILE".to_owned(), keys.path().display().to_string()),
+        ];
+        let settings = door.chain(files).collect();
+        Self { _rules: rules, _keys: keys, settings }
     }
 
-    pub(crate) async fn connect(&self) -> Wire {
-        Wire::new(TcpStream::connect(("127.0.0.1", self.service.port())).await.unwrap())
+    fn env(&self) -> Vec<(&str, &str)> {
+        self.settings.iter().map(|(name, value)| (&**name, &**value)).collect()
     }
 }
 
@@ -66,6 +114,11 @@ pub(crate) struct Upstream {
 impl Upstream {
     pub(crate) async fn listen() -> Self {
         Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+    }
+
+    /// At another address of this host, and the same port.
+    pub(crate) async fn beside(&self, address: &str) -> Self {
+        Self { listener: TcpListener::bind((address, self.port())).await.unwrap() }
     }
 
     pub(crate) fn port(&self) -> u16 {
