@@ -16,4 +16,5 @@ mod limits;
 mod nginx;
 mod reload;
 mod routes;
+mod shipped;
 mod support;

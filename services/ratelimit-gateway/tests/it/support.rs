@@ -39,7 +39,7 @@ impl Gateway {
         let redis = RedisServer::start().await;
         let (mut keys, key) = Keys::admin();
         let reader = keys.add("reader", &["ops:read", "cache:read"]);
-        let (upstream, upstreams) = echo().await;
+        let (upstream, upstreams) = echo("app").await;
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text).unwrap();
@@ -148,24 +148,25 @@ fn rules_text(upstream: u16, rules: &str) -> String {
     format!("[upstreams.app]\ntargets = [\"http://127.0.0.1:{upstream}\"]\n{rules}")
 }
 
-/// Answers each request with its head, and with limits of its own.
-async fn echo() -> (u16, JoinSet<()>) {
+/// Answers each request with its head, with its name, and with limits of its own.
+pub(crate) async fn echo(name: &'static str) -> (u16, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(serve(Wire::new(stream)));
+            connections.spawn(serve(Wire::new(stream), name));
         }
     });
     (port, tasks)
 }
 
-async fn serve(mut wire: Wire) {
+async fn serve(mut wire: Wire, name: &str) {
     while let Some(head) = wire.next_head().await {
-        let fields =
-            "RateLimit: \"own\";r=1\r\nRateLimit-Policy: \"own\";q=2;w=3\r\nContent-Type: text/plain";
+        let fields = format!(
+            "Server: {name}\r\nRateLimit: \"own\";r=1\r\nRateLimit-Policy: \"own\";q=2;w=3\r\nContent-Type: text/plain"
+        );
         let length = head.len();
         wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{fields}\r\n\r\n{head}")).await;
     }
