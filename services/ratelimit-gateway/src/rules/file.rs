@@ -84,14 +84,27 @@ enum AwayEntry {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct TimeoutsEntry {
-    connect_ms: u64,
-    head_ms: u64,
-    idle_ms: u64,
+    connect_ms: Wait,
+    head_ms: Wait,
+    idle_ms: Wait,
 }
 
 impl Default for TimeoutsEntry {
     fn default() -> Self {
-        Self { connect_ms: 3_000, head_ms: 60_000, idle_ms: 60_000 }
+        Self { connect_ms: Wait(3_000), head_ms: Wait(60_000), idle_ms: Wait(60_000) }
+    }
+}
+
+/// Milliseconds, up to a day: without a bound no deadline could be told from now, and zero would be over before it began.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "u64")]
+struct Wait(u64);
+
+impl TryFrom<u64> for Wait {
+    type Error = &'static str;
+
+    fn try_from(ms: u64) -> Result<Self, Self::Error> {
+        if (1..=86_400_000).contains(&ms) { Ok(Self(ms)) } else { Err("1 to 86,400,000 (a day)") }
     }
 }
 
@@ -315,7 +328,7 @@ fn substituted(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<
 
 impl From<TimeoutsEntry> for Timeouts {
     fn from(TimeoutsEntry { connect_ms, head_ms, idle_ms }: TimeoutsEntry) -> Self {
-        let ms = Duration::from_millis;
+        let ms = |wait: Wait| Duration::from_millis(wait.0);
         Self { connect: ms(connect_ms), head: ms(head_ms), idle: ms(idle_ms) }
     }
 }
@@ -354,6 +367,8 @@ upstream = "app"
 policies = ["p"]
 cost = 2
 "#;
+
+    const MANY: &str = r#"["p","p","p","p","p","p","p","p","p","p","p","p","p","p","p","p","p"]"#;
 
     fn parsed(text: &str) -> Result<Rules, (Option<usize>, String)> {
         Rules::parse(text, None, &|name| (name == "PORT").then(|| "80".to_owned()))
@@ -400,6 +415,19 @@ cost = 2
                 "[identity.jwt]\njwks_file = \"k\"\nleeway_s = 121\n[[routes]]",
                 12,
                 "0 to 120 seconds",
+            ),
+            ("cost = 2", "identity_required = true", 11, "no way to say who one is"),
+            ("name = \"a\"", "name = \"\"", 11, "a name is missing"),
+            ("cost = 2", "timeouts = { connect_ms = 0 }", 17, "1 to 86,400,000 (a day)"),
+            ("cost = 2", "timeouts = { head_ms = 86400001 }", 17, "1 to 86,400,000 (a day)"),
+            ("cost = 2", "timeouts = { idle_ms = 9223372036854775807 }", 17, "1 to 86,400,000 (a day)"),
+            ("[\"p\"]", MANY, 16, "at most 16 policies"),
+            ("[[routes]]", "[identity]\ntrusted_hops = 17\n[[routes]]", 10, "trusted_hops: 0 to 16"),
+            (
+                "[[routes]]",
+                "[identity.api_key.keys.a]\ntier = \"a b\"\n[[routes]]",
+                10,
+                "key a: a tier is 1 to 64 of",
             ),
             ("[[routes]]", "[identity.jwt]\njwks_file = \"none\"\n[[routes]]", 10, "none: No such file"),
         ] {

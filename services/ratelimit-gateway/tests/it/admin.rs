@@ -1,8 +1,8 @@
 //! The admin address: checks, counts, rules.
 
-use crate::support::{Gateway, all, of, of_user, policy};
+use crate::support::{DEADLINE, Gateway, all, of, of_user, policy};
 use serde_json::json;
-use testkit::{Client, expect_problem};
+use testkit::{Client, expect_problem, until};
 
 fn rules() -> String {
     policy("user", "[\"user\"]", 2, "1h")
@@ -55,6 +55,31 @@ async fn explain_names_every_limit_and_where_it_stands() {
         assert!(limits[0]["next_admission_ms"].as_u64().unwrap() > 3_590_000);
         assert_eq!((&limits[1]["used"], &limits[1]["denies"]), (&json!(2), &json!(false)));
     }
+}
+
+#[tokio::test]
+async fn a_check_of_a_route_takes_its_cost_and_its_word_for_when_redis_is_away() {
+    let route = |name: &str, terms: &str| {
+        format!(
+            "[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"app\"\npolicies = [\"ip\"]\n{terms}\n"
+        )
+    };
+    let rules = policy("ip", "[\"ip\"]", 5, "1h")
+        + &route("dear", "cost = 3")
+        + &route("closed", "redis_away = \"closed\"");
+    let mut gateway = Gateway::start(&rules).await;
+    let check = |route: &str| gateway.check(json!({ "route": route, "ip": "192.0.2.7" }));
+
+    assert_eq!(of(&check("dear").await, "ratelimit"), r#""ip";r=2;t=3601"#);
+    assert_eq!(check("dear").await.status(), 429);
+    assert_eq!(check("closed").await.status(), 200);
+
+    gateway.redis.kill();
+    let check = |route: &str| gateway.check(json!({ "route": route, "ip": "192.0.2.8" }));
+    until(|| async { of(&check("dear").await, "sluice-ratelimit-mode") == "open" }, DEADLINE).await;
+    let refused = check("closed").await;
+    assert!(!of(&refused, "retry-after").is_empty());
+    expect_problem(refused, 503, None).await;
 }
 
 #[tokio::test]

@@ -278,6 +278,14 @@ async fn an_address_counts_as_the_trusted_proxy_saw_it() {
         .await;
     assert_eq!(field(&head, "x-forwarded-for").as_deref(), Some("203.0.113.9, 127.0.0.1"));
     assert_eq!(field(&head, "x-forwarded-proto").as_deref(), Some("https"));
+    // What a proxy cannot mean is not passed on.
+    let chain = ("x-forwarded-for", "203.0.113.10");
+    let head = gateway.seen("/", &[chain, ("x-forwarded-proto", "javascript")]).await;
+    assert_eq!(field(&head, "x-forwarded-proto").as_deref(), Some("http"));
+    let twice = [("x-forwarded-for", "203.0.113.11"), ("x-forwarded-host", "a"), ("x-forwarded-host", "b")];
+    let head = gateway.seen("/", &twice).await;
+    let own = format!("127.0.0.1:{}", gateway.service.port());
+    assert_eq!(field(&head, "x-forwarded-host"), Some(own), "of two nobody knows which");
     for (chain, status) in [
         ("8.8.8.8, 203.0.113.9", 429),
         ("[::ffff:203.0.113.9]:1", 429),

@@ -173,6 +173,23 @@ fn a_claim_of_another_type_is_wrong_and_not_absent() {
 }
 
 #[test]
+fn what_limits_and_fields_cannot_hold_is_wrong() {
+    let rules = rules("project_claim = \"org\"\ntier_claim = \"plan\"");
+    for (name, value) in [
+        ("org", ""),
+        ("org", "a b"),
+        ("org", "acme+user:42"),
+        ("plan", ""),
+        ("plan", "gold\r\nSluice-User: admin"),
+        ("plan", &"a".repeat(65)),
+        ("sub", "key:main"),
+    ] {
+        let token = token(Some("hs"), Algorithm::HS256, &with(name, value));
+        assert!(rules.identify(&token).is_err(), "{name}: {value:?}");
+    }
+}
+
+#[test]
 fn a_token_over_8_kib_is_refused_before_it_is_decoded() {
     let rules = rules("");
     let of_bytes = |filling: usize| token(Some("hs"), Algorithm::HS256, &with("x", "a".repeat(filling)));
