@@ -6,6 +6,7 @@ mod names;
 mod operation;
 pub mod progress;
 pub mod queue;
+pub mod ratelimit;
 pub mod session;
 mod stamp;
 mod task;

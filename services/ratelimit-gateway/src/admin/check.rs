@@ -6,62 +6,9 @@ use crate::identity::Identity;
 use actix_web::HttpResponse;
 use actix_web::http::header::HeaderMap;
 use actix_web::web::Data;
-use domain::{PolicyName, ProjectId, UserId};
+use domain::ratelimit::{Check, Checked, LimitStanding};
 use http_kit::{Access, Correlation, Json, Problem};
 use ratelimit::{Away, Demand, LimitError, Standing, Verdict};
-use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
-use utoipa::ToSchema;
-
-/// Whom to count, and by what.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Check {
-    /// One policy; or `route`.
-    policy: Option<PolicyName>,
-    /// All policies of a route, with its cost and its word for when Redis is away; or `policy`.
-    route: Option<String>,
-    user: Option<UserId>,
-    project: Option<ProjectId>,
-    /// Picks the policy's windows.
-    tier: Option<String>,
-    #[schema(value_type = Option<String>, example = "192.0.2.7")]
-    ip: Option<IpAddr>,
-    /// Units; 0 only looks. The route's, or 1, when absent.
-    cost: Option<u32>,
-    /// List every limit, and where it stands.
-    #[serde(default)]
-    explain: bool,
-}
-
-/// It may pass, and was counted.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Checked {
-    allowed: bool,
-    /// `exact`, `careful`, `local` or `open`.
-    mode: &'static str,
-    /// Only when `explain` asked for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limits: Option<Vec<Explained>>,
-}
-
-/// One window of one policy.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Explained {
-    policy: String,
-    /// Whose count: `user:42`, `project:acme+user:42`.
-    scope: String,
-    window_ms: u64,
-    limit: u32,
-    used: u32,
-    remaining: u32,
-    /// Until it would admit this cost; 0 when it does.
-    next_admission_ms: u64,
-    /// Until more room comes; 0 when it is empty.
-    room_in_ms: u64,
-    denies: bool,
-    dry_run: bool,
-}
 
 /// `POST /v1/ratelimit/check`: 200 and counted, or 429 and not. One round trip, none when known to be denied.
 #[utoipa::path(
@@ -98,7 +45,11 @@ pub(crate) async fn check(
     let mut headers = http::HeaderMap::new();
     fields::put(&mut headers, &verdict, &demands);
     let mut answer = if verdict.admitted {
-        HttpResponse::Ok().json(Checked { allowed: true, mode: verdict.mode.as_str(), limits: explained })
+        HttpResponse::Ok().json(Checked {
+            allowed: true,
+            mode: verdict.mode.as_str().to_owned(),
+            limits: explained,
+        })
     } else {
         let mut problem = fields::quota_exceeded(&verdict, &demands);
         if let Some(limits) = explained {
@@ -135,12 +86,12 @@ fn asked(admin: &Admin, body: &Check) -> Result<(Vec<Demand>, u32, Away), Proble
 }
 
 /// Every window, in words.
-pub(super) fn explain(standings: &[Standing], demands: &[Demand]) -> Vec<Explained> {
+pub(super) fn explain(standings: &[Standing], demands: &[Demand]) -> Vec<LimitStanding> {
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let one = |standing: &Standing| {
         let demand = &demands[standing.demand];
-        Explained {
-            policy: demand.policy.to_string(),
+        LimitStanding {
+            policy: demand.policy.clone(),
             scope: demand.scope.to_string(),
             window_ms: millis(demand.limits.windows()[standing.window].length),
             limit: standing.limit,

@@ -1,16 +1,17 @@
 //! `/v1/ratelimit/state`: where a count stands, and how to forget it.
 
-use super::check::{Explained, explain};
+use super::check::explain;
 use super::{Admin, demand, require};
 use crate::identity::Identity;
 use actix_web::HttpResponse;
 use actix_web::web::Data;
+use domain::ratelimit::{Count, Forgotten};
 use domain::{PolicyName, ProjectId, UserId};
 use http_kit::{Access, Problem, Query};
 use ratelimit::Demand;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::net::IpAddr;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 /// Whose count.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -23,19 +24,6 @@ pub(crate) struct Whose {
     tier: Option<String>,
     #[param(value_type = Option<String>)]
     ip: Option<IpAddr>,
-}
-
-/// Where a count stands.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Count {
-    limits: Vec<Explained>,
-}
-
-/// What became of a count.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Forgotten {
-    /// Whether there was one.
-    forgotten: bool,
 }
 
 /// `GET /v1/ratelimit/state`: one round trip, counts nothing.
