@@ -7,9 +7,10 @@ use actix_web::HttpResponse;
 use actix_web::web::Data;
 use domain::ErrorCode;
 use http_kit::{Access, Problem};
-use ratelimit::Limits;
+use ratelimit::{Away, Limits};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// The rules that hold. Keys of the JWKS file by name alone.
@@ -48,14 +49,28 @@ pub(crate) struct WindowView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RouteView {
     name: String,
+    /// Any if empty; so with methods.
+    hosts: Vec<String>,
     path: String,
+    exact: bool,
     methods: Vec<String>,
     upstream: String,
     policies: Vec<String>,
     cost: u32,
+    /// `open`, `closed` or `local`.
+    redis_away: &'static str,
     #[schema(value_type = Vec<String>)]
     identity: Vec<Kind>,
     identity_required: bool,
+    timeouts: TimeoutsView,
+}
+
+/// How long the upstream may take.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TimeoutsView {
+    connect_ms: u64,
+    head_ms: u64,
+    idle_ms: u64,
 }
 
 /// The rules were read again.
@@ -113,10 +128,8 @@ pub(crate) async fn reload(access: Access, admin: Data<Admin>) -> Result<HttpRes
 
 fn policy_view(policy: &Policy) -> PolicyView {
     let windows = |limits: &Limits| {
-        let window = |window: &ratelimit::Window| WindowView {
-            limit: window.limit,
-            window_ms: u64::try_from(window.length.as_millis()).unwrap_or(u64::MAX),
-        };
+        let window =
+            |window: &ratelimit::Window| WindowView { limit: window.limit, window_ms: millis(window.length) };
         limits.windows().iter().map(window).collect::<Vec<_>>()
     };
     PolicyView {
@@ -130,12 +143,28 @@ fn policy_view(policy: &Policy) -> PolicyView {
 fn route_view(route: &Route) -> RouteView {
     RouteView {
         name: route.name.clone(),
+        hosts: route.hosts.iter().map(ToString::to_string).collect(),
         path: route.path.text.clone(),
+        exact: route.path.exact,
         methods: route.methods.iter().map(ToString::to_string).collect(),
         upstream: route.upstream.name.clone(),
         policies: route.policies.iter().map(|policy| policy.name.to_string()).collect(),
         cost: route.cost,
+        redis_away: match route.redis_away {
+            Away::Open => "open",
+            Away::Closed => "closed",
+            Away::Local => "local",
+        },
         identity: route.accepts.clone(),
         identity_required: route.identity_required,
+        timeouts: TimeoutsView {
+            connect_ms: millis(route.timeouts.connect),
+            head_ms: millis(route.timeouts.head),
+            idle_ms: millis(route.timeouts.idle),
+        },
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

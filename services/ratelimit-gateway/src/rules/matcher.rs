@@ -4,6 +4,7 @@ use super::Route;
 use super::path::normalised;
 use http::Method;
 use std::cmp::Reverse;
+use std::fmt;
 use std::sync::Arc;
 
 /// All routes, the most specific first: by host (a name, then the longest `*.name`, then any), by path (segment by segment
@@ -37,7 +38,8 @@ pub(crate) struct PathPattern {
     pub(crate) text: String,
     /// None is a placeholder.
     segments: Vec<Option<String>>,
-    exact: bool,
+    /// Nothing below it.
+    pub(crate) exact: bool,
 }
 
 impl Matcher {
@@ -110,6 +112,16 @@ impl HostPattern {
             Self::Exactly(_) => (0, Reverse(0)),
             Self::Below(end) => (1, Reverse(end.len())),
             Self::Any => (2, Reverse(0)),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(name) => f.write_str(name),
+            Self::Below(end) => write!(f, "*{end}"),
+            Self::Any => f.write_str("*"),
         }
     }
 }

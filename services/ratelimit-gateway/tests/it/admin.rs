@@ -117,6 +117,29 @@ async fn a_count_can_be_seen_and_forgotten() {
 }
 
 #[tokio::test]
+async fn the_rules_that_hold_are_shown_whole() {
+    let route = "[[routes]]\nname = \"a\"\nhosts = [\"x.org\", \"*.X.org\"]\npath = \"/a/{b}\"\nexact = true\nmethods = [\"GET\"]\n\
+                 upstream = \"app\"\npolicies = [\"user\"]\ncost = 2\nredis_away = \"local\"\nidentity_required = true\n\
+                 timeouts = { head_ms = 5 }\n";
+    let gateway = Gateway::start(&(rules() + "[identity.api_key]\n" + route)).await;
+
+    let config = gateway.admin.json(gateway.admin.get("/v1/config")).await;
+    let shown = json!({
+        "name": "a", "hosts": ["x.org", "*.x.org"], "path": "/a/{b}", "exact": true, "methods": ["GET"],
+        "upstream": "app", "policies": ["user"], "cost": 2, "redis_away": "local", "identity": ["api_key"],
+        "identity_required": true, "timeouts": { "connect_ms": 3000, "head_ms": 5, "idle_ms": 60000 },
+    });
+    assert_eq!(config["routes"][1], shown);
+    let windows = |limit: u32| json!([{ "limit": limit, "window_ms": 3_600_000 }]);
+    assert_eq!(
+        config["policies"]["user"],
+        json!({ "scope": ["user"], "windows": windows(2), "tiers": { "gold": windows(5) }, "dry_run": false })
+    );
+    assert_eq!(config["upstreams"], json!({ "app": [format!("http://127.0.0.1:{}", gateway.upstream)] }));
+    assert_eq!(config["file"], gateway.rules_file().display().to_string());
+}
+
+#[tokio::test]
 async fn the_admin_address_is_for_gateway_admins() {
     let gateway = Gateway::start(&rules()).await;
     let stranger = Client::new(&gateway.service.admin_url());
