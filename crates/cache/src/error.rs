@@ -51,3 +51,24 @@ impl Coded for CacheError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_passes_by_itself_says_when_to_come_again() {
+        let away = RedisError::Unavailable { retry_after: Duration::from_secs(7) };
+        for (error, pause_s) in [
+            (CacheError::Redis(away), Some(7)),
+            (CacheError::Redis(RedisError::Full), Some(1)),
+            (CacheError::Redis(RedisError::Unknown), Some(1)),
+            (CacheError::Redis(RedisError::Reply("NOPERM".to_owned())), None),
+            (CacheError::PreconditionFailed, None),
+            (CacheError::TooLarge { limit_bytes: 1 }, None),
+            (CacheError::InvalidTtl { limit_s: 1 }, None),
+        ] {
+            assert_eq!(error.retry_after(), pause_s.map(Duration::from_secs), "{error}");
+        }
+    }
+}

@@ -137,3 +137,36 @@ impl Coded for TaskError {
         if let Self::Redis(error) = self { error.retry_after() } else { None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_passes_by_itself_says_when_to_come_again() {
+        const PAUSE: Duration = Duration::from_secs(7);
+        let away = || RedisError::Unavailable { retry_after: PAUSE };
+        let invalid =
+            EnqueueError::Invalid { index: 0, field: "delay_ms", detail: "at most a year".to_owned() };
+        let too_large = EnqueueError::TooLarge { what: "payload", limit: 1, unit: "bytes" };
+        let errors: [(&dyn Coded, Option<Duration>); 14] = [
+            (&EnqueueError::Redis(away()), Some(PAUSE)),
+            (&EnqueueError::Full, Some(Duration::from_secs(5))),
+            (&EnqueueError::TooManyQueues(1), None),
+            (&EnqueueError::Mismatch { index: 0 }, None),
+            (&invalid, None),
+            (&too_large, None),
+            (&LeaseError::Redis(away()), Some(PAUSE)),
+            (&LeaseError::Lost, None),
+            (&LeaseError::Gone, None),
+            (&LeaseError::TooLarge(1), None),
+            (&TaskError::Redis(away()), Some(PAUSE)),
+            (&TaskError::NotFound, None),
+            (&TaskError::Finished, None),
+            (&TaskError::NotDead, None),
+        ];
+        for (error, pause) in errors {
+            assert_eq!(error.retry_after(), pause, "{:?}", error.code());
+        }
+    }
+}

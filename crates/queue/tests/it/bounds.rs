@@ -95,6 +95,17 @@ async fn there_are_at_most_so_many_queues() {
 }
 
 #[tokio::test]
+async fn a_thousand_queues_unless_it_is_said_otherwise() {
+    let queue = queue().await;
+    let named = |number: usize| format!("q{number}").parse().unwrap();
+    for number in 0..1000 {
+        queue.queues.register(&named(number)).await.unwrap();
+    }
+    let refused = queue.queues.register(&named(1000)).await.unwrap_err();
+    assert!(matches!(refused, EnqueueError::TooManyQueues(1000)), "{refused}");
+}
+
+#[tokio::test]
 async fn a_lease_is_clamped_to_its_bounds() {
     let queue = queue().await;
     queue.add(task("x")).await;

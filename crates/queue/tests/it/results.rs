@@ -3,6 +3,7 @@
 use crate::support::{MINUTE, SECOND, SOON, queue, task};
 use domain::TaskState;
 use queue::{Failure, TaskError};
+use redis_core::{Hint, Subscription};
 use std::time::Duration;
 use testkit::until;
 
@@ -43,6 +44,39 @@ async fn whoever_waits_for_a_task_hears_its_end() {
         });
         let expected = if dead { TaskState::Dead } else { TaskState::Succeeded };
         assert_eq!(waited.unwrap().0.state, expected);
+    }
+}
+
+#[tokio::test]
+async fn what_has_not_happened_is_told_to_nobody() {
+    let queue = queue().await;
+    let told = async |tail: &str| {
+        queue.redis.subscribe(&queue.redis.channel(format!("queue:{{work}}:{tail}"))).await
+    };
+    let ids = queue.add_all(vec![task("x"); 3]).await;
+    let (mut ends, mut wake) = (told("ends").await.unwrap(), told("wake").await.unwrap());
+
+    let held = queue.take(2).await;
+    queue.extend(&held[0].lease, MINUTE).await.unwrap();
+    queue.nack(&held[0].lease, Failure::retry_after("x", MINUTE)).await.unwrap();
+    queue.get(ids[2].id).await.unwrap();
+    queue.stats().await.unwrap();
+    queue.tick().await.unwrap();
+    queue.ack(&held[1].lease, "r", MINUTE).await.unwrap();
+    queue.add(task("x")).await;
+
+    assert_eq!(next(&mut ends).await, held[1].lease.task.number.to_string());
+    // The retry, and the task that came.
+    assert_eq!((next(&mut wake).await, next(&mut wake).await), ("due".to_owned(), "ready 1".to_owned()));
+}
+
+/// The next message, whatever it is.
+async fn next(told: &mut Subscription) -> String {
+    loop {
+        match tokio::time::timeout(SOON, told.recv()).await.expect("a message comes") {
+            Hint::Message(message) => return String::from_utf8(message.to_vec()).unwrap(),
+            Hint::Gap => {}
+        }
     }
 }
 
