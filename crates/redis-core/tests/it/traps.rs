@@ -187,6 +187,44 @@ async fn a_connection_that_is_not_made_in_time_is_given_up_and_tried_again() {
     assert!(tried > 3, "{tried} connections in 2 s");
 }
 
+#[cfg(target_os = "linux")] // What is on its way is read from /proc.
+#[tokio::test]
+async fn a_host_that_does_not_take_the_connection_is_given_up_and_tried_again() {
+    // Nobody accepts and the backlog is full: the kernel drops what else wants to connect, as a dead host would.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut backlog = Vec::new();
+    while let Ok(taken) = tokio::time::timeout(SHORT, tokio::net::TcpStream::connect(address)).await {
+        backlog.push(taken.unwrap());
+    }
+
+    let config = RedisConfig { connect_timeout_ms: 50, ..RedisConfig::at(format!("redis://{address}")) };
+    let redis = Redis::connect(&config);
+    assert!(redis.ping(SHORT).await.is_err());
+
+    let mut tries = std::collections::BTreeSet::new();
+    until(
+        || {
+            tries.extend(connecting_to(address.port()));
+            std::future::ready(tries.len() > 3)
+        },
+        LONG,
+    )
+    .await;
+}
+
+/// The local ports of connections to this port that are not made yet.
+#[cfg(target_os = "linux")]
+fn connecting_to(port: u16) -> Vec<String> {
+    const SYN_SENT: &str = "02";
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ours = rows.filter(|row| row[2].ends_with(&format!(":{port:04X}")) && row[3] == SYN_SENT);
+    ours.map(|row| row[1].to_owned()).collect()
+}
+
 #[tokio::test]
 async fn it_connects_for_ever_also_to_a_redis_that_comes_later() {
     let mut server = RedisServer::persistent().await;
