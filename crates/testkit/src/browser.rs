@@ -94,6 +94,11 @@ impl Browser {
         }
     }
 
+    /// From the next [`Browser::open`] on, pages run no script of their own, as in a browser where that is switched off.
+    pub async fn without_scripts(&mut self) {
+        self.call("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    }
+
     /// The page as it is now, as HTML: after its scripts, not as it was sent.
     pub async fn html(&mut self) -> String {
         self.evaluate("document.documentElement.outerHTML").await.as_str().unwrap_or_default().to_owned()

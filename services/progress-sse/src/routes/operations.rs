@@ -45,6 +45,13 @@ pub(crate) struct Wait {
     after: Option<String>,
 }
 
+impl Wait {
+    /// After which cursor, and how long; nothing when only one of them was given.
+    fn asked(&self) -> Option<(&str, Duration)> {
+        Some((self.after.as_deref()?, Duration::from_millis(self.wait_ms?).min(LONGEST_WAIT)))
+    }
+}
+
 /// The state of an operation now.
 ///
 /// `GET /v1/operations/{id}`: 200. With `wait_ms` and `after` it answers when something has happened after that
@@ -61,9 +68,8 @@ pub(crate) async fn read(
     hub: Data<Hub>,
 ) -> Result<HttpResponse, Problem> {
     require(&access, Action::ProgressRead, &operations, &id).await?;
-    let Wait { wait_ms, after } = query.0;
-    if let (Some(wait_ms), Some(after)) = (wait_ms, after) {
-        match hub.wait(&id, &after, Duration::from_millis(wait_ms).min(LONGEST_WAIT)).await {
+    if let Some((after, wait)) = query.asked() {
+        match hub.wait(&id, after, wait).await {
             Err(WatchError::NotFound) => return Err(ProgressError::NotFound.into()),
             // Without a place to wait the state as it is serves as well.
             Ok(()) | Err(WatchError::Shed) => {}
@@ -91,3 +97,19 @@ pub(crate) async fn delete(
 }
 
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_poll_waits_half_a_minute_at_most() {
+        for (asked, waits_ms) in [(7, 7), (30_000, 30_000), (u64::MAX, 30_000)] {
+            let wait = Wait { wait_ms: Some(asked), after: Some("e.1".to_owned()) };
+            assert_eq!(wait.asked(), Some(("e.1", Duration::from_millis(waits_ms))), "{asked}");
+        }
+        for (wait_ms, after) in [(Some(7), None), (None, Some("e.1".to_owned()))] {
+            assert_eq!(Wait { wait_ms, after }.asked(), None);
+        }
+    }
+}

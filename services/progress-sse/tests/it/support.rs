@@ -12,7 +12,9 @@ pub(crate) struct Stand {
     pub(crate) api: Client,
     pub(crate) service: Service,
     pub(crate) keys: Keys,
+    pub(crate) key: String,
     pub(crate) redis: RedisServer,
+    others: Vec<Service>,
 }
 
 impl Stand {
@@ -25,7 +27,15 @@ impl Stand {
         let redis = RedisServer::persistent().await;
         let (keys, key) = Keys::admin();
         let service = Self::node(&redis, &keys, settings).await;
-        Self { api: service.client(&key), service, keys, redis }
+        Self { api: service.client(&key), service, keys, key, redis, others: Vec::new() }
+    }
+
+    /// A client of one more node of the same installation.
+    pub(crate) async fn another(&mut self) -> Client {
+        let node = Self::node(&self.redis, &self.keys, &[]).await;
+        let client = node.client(&self.key);
+        self.others.push(node);
+        client
     }
 
     pub(crate) async fn node(redis: &RedisServer, keys: &Keys, settings: &[(&str, &str)]) -> Service {

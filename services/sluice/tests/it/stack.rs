@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::until;
+use testkit::{Client, until};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{SOON, Stack};
 
@@ -54,6 +55,42 @@ async fn in_the_background_it_stays_until_down() {
     assert_eq!((down.code, down.out.as_str()), (0, "sluice has stopped; its data stays\n"));
     assert!(stack.is_gone());
     assert_eq!(stack.command(&["down"]).out, "nothing ran here\n");
+}
+
+#[tokio::test]
+async fn it_is_not_ready_before_the_last_of_its_services_is() {
+    // Without HTTP nobody answers at its address, until the test does.
+    let stack = Stack::new().with("SLUICE__QUEUE_WORKER__HTTP", "false");
+    let mut up = stack.spawn();
+    let is_ready = async |variable: &str| {
+        let answer = Client::new(&format!("http://{}", stack.variable(variable))).get("/health/ready").send();
+        answer.await.is_ok_and(|answer| answer.status() == 200)
+    };
+    for other in
+        ["SLUICE__CACHE_API__BIND", "SLUICE__RATELIMIT_GATEWAY__ADMIN_BIND", "SLUICE__PROGRESS_SSE__BIND"]
+    {
+        until(async || is_ready(other).await, SOON).await;
+    }
+    assert_eq!(stack.command(&["status"]).code, 3, "{}", up.log());
+    assert!(!up.log().contains("sluice is ready"), "{}", up.log());
+
+    let late = tokio::net::TcpListener::bind(stack.variable("SLUICE__QUEUE_WORKER__BIND")).await.unwrap();
+    let answering = async {
+        loop {
+            let (mut asker, _) = late.accept().await.unwrap();
+            asker
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .await
+                .unwrap();
+            // Closed by the asker: nothing that it sent may be left unread.
+            let _ = tokio::io::copy(&mut asker, &mut tokio::io::sink()).await;
+        }
+    };
+    tokio::select! {
+        () = until(async || up.log().contains("sluice is ready"), SOON) => {}
+        () = answering => {}
+    }
+    assert_eq!(up.stop().await, 0);
 }
 
 #[tokio::test]

@@ -57,6 +57,17 @@ impl Stack {
         Self { folder: tempfile::tempdir().unwrap(), redis_port, cache_port, variables }
     }
 
+    /// With one more setting.
+    pub(crate) fn with(mut self, variable: &'static str, value: &str) -> Self {
+        self.variables.push((variable, value.to_owned()));
+        self
+    }
+
+    /// What a variable of this stack says, such as where a service listens.
+    pub(crate) fn variable(&self, name: &str) -> &str {
+        &self.variables.iter().find(|(found, _)| *found == name).unwrap().1
+    }
+
     /// A file or folder in `.sluice/`.
     pub(crate) fn path(&self, inner: &str) -> PathBuf {
         self.folder.path().join(".sluice").join(inner)
