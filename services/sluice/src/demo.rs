@@ -34,7 +34,7 @@ use self::follow::{Follower, Report};
 pub use self::input::{Input, Skipped};
 use self::processes::Processes;
 use crate::home::Home;
-use crate::{say, up};
+use crate::{say, settings, up};
 
 /// What the demo may be told.
 #[derive(Debug, Args)]
@@ -187,8 +187,13 @@ async fn follow(
             && report.step().is_some_and(|step| step.name.as_str() == KILL_AT && is_running(step))
         {
             let at_step = client.task(queue, task).await?;
-            let killed = workers.kill(holder(&at_step)?.worker.as_str()).await?;
-            screen.say(format_args!("         kill -9 {killed} at step 2, {KILL_AT}"));
+            let held = holder(&at_step)?;
+            let killed = workers.kill(held.worker.as_str()).await?;
+            let left = held.ends_at.map_or(Duration::ZERO, |end| end.since(settings::now()));
+            screen.say(format_args!(
+                "         kill -9 {killed} at step 2, {KILL_AT}; its lease ends in {:.1} s",
+                left.as_secs_f64()
+            ));
             workers.replace().await?;
             before = Some(at_step);
         }

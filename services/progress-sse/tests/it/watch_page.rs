@@ -124,9 +124,9 @@ async fn what_a_producer_says_is_text_and_runs_nothing() {
     stand.update(&id, json!({"step": "a", "message": markup})).await;
     let mut browser = watching(&stand, &id).await;
 
-    browser.until("document.querySelectorAll('#messages li').length === 1", SOON).await;
+    browser.until("document.querySelectorAll('#messages li > span').length === 1", SOON).await;
     stand.update(&id, json!({"step": "a", "message": format!("{markup} again")})).await;
-    browser.until("document.querySelectorAll('#messages li').length === 2", SOON).await;
+    browser.until("document.querySelectorAll('#messages li > span').length === 2", SOON).await;
     let text =
         "document.getElementById('title').textContent + document.getElementById('messages').textContent";
     assert_eq!(browser.evaluate(text).await.as_str().unwrap().matches(markup).count(), 3);

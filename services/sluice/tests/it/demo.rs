@@ -42,6 +42,7 @@ async fn a_killed_worker_loses_nothing_and_a_stack_that_did_not_run_is_gone_agai
     assert!(out.contains("20 files (0 of them made from the others)"), "{out}");
     assert!(out.contains("on demo-exports: export_project"), "{out}");
     assert!(out.contains("kill -9 ") && out.contains("(demo-worker-1) at step 2, read"), "{out}");
+    assert!(number_after(out, "kill -9", "lease ends in") <= 2, "{out}");
     assert!(number_after(out, "after:", "token") > number_after(out, "before:", "token"), "{out}");
     assert_eq!((number_after(out, "before:", "crashes"), number_after(out, "after:", "crashes")), (0, 1));
     assert_eq!(number_after(out, "before:", "demo-worker-"), 1, "{out}");
