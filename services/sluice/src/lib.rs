@@ -7,6 +7,7 @@ mod init;
 mod keys;
 mod logs;
 mod port;
+mod process;
 mod redis_server;
 mod report;
 mod secrets;

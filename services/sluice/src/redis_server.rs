@@ -14,11 +14,11 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{sleep, timeout};
 
 use crate::home::Home;
+use crate::process::{process, terminate};
 use crate::secrets::{Secrets, USERS_ACL, write_private};
 
 /// What compose mounts, we embed: the same bytes.
@@ -80,7 +80,7 @@ impl RedisServer {
         // It is ours when it works in our folder: another program may have got the same id since.
         let left = text.trim().parse().ok().filter(|id| works_in(*id, &home.redis()));
         if let Some((id, process)) = left.and_then(|id| Some((id, process(id)?))) {
-            let _ = kill_process(process, Signal::TERM);
+            let _ = terminate(process);
             let stopped = async {
                 while works_in(id, &home.redis()) {
                     sleep(Duration::from_millis(50)).await;
@@ -121,7 +121,7 @@ pub(crate) fn keep(
         let mut stdin = std::io::stdin();
         while stdin.read(&mut [0]).is_ok_and(|length| length > 0) {}
         if let Some(process) = process(id) {
-            let _ = kill_process(process, Signal::TERM);
+            let _ = terminate(process);
         }
     });
     let status = redis.wait()?;
@@ -156,8 +156,4 @@ fn find_program() -> anyhow::Result<PathBuf> {
     bail!(
         "neither redis-server nor valkey-server is on the PATH: run deploy/bootstrap.sh, or set SLUICE_REDIS_SERVER"
     )
-}
-
-fn process(id: u32) -> Option<Pid> {
-    i32::try_from(id).ok().and_then(Pid::from_raw)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use redis_core::Redis;
-use rustix::process::{self, Pid, kill_process, setsid};
+use rustix::process::setsid;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::home::{Home, Running};
+use crate::process::{process, terminate};
 use crate::redis_server::RedisServer;
 use crate::secrets::Secrets;
 use crate::services::Services;
@@ -248,19 +249,19 @@ async fn until_ready(home: &Home) -> anyhow::Result<Running> {
 
 /// Stops the stack, wherever it was started, and waits until nothing of it is left.
 pub(crate) async fn down(home: &Home) -> anyhow::Result<bool> {
-    let Some(process) = home.holder()? else {
+    let Some(holder) = home.holder()? else {
         // A stack and the keeper of its Redis that were both killed leave a Redis.
         return RedisServer::stop_left_behind(home).await;
     };
-    let id = i32::try_from(process).ok().and_then(Pid::from_raw).context("the lock names no process")?;
-    kill_process(id, process::Signal::TERM).with_context(|| format!("cannot stop process {process}"))?;
+    let process = process(holder).context("the lock names no process")?;
+    terminate(process).with_context(|| format!("cannot stop process {holder}"))?;
     let stopped = async {
         while home.holder()?.is_some() {
             sleep(LOOK_EVERY).await;
         }
         anyhow::Ok(())
     };
-    timeout(DOWN_WITHIN, stopped).await.with_context(|| format!("process {process} does not stop"))??;
+    timeout(DOWN_WITHIN, stopped).await.with_context(|| format!("process {holder} does not stop"))??;
     Ok(true)
 }
 

@@ -85,6 +85,17 @@ async fn a_restarted_cluster_owns_its_slots_again() {
 }
 
 #[tokio::test]
+async fn a_paused_server_ends_with_its_handle() {
+    let mut server = RedisServer::start().await;
+    let process = std::path::PathBuf::from(format!("/proc/{}", server.pid()));
+    server.pause();
+    assert!(process.exists());
+
+    drop(server);
+    assert!(!process.exists());
+}
+
+#[tokio::test]
 async fn a_paused_server_answers_after_it_is_resumed() {
     let mut server = RedisServer::start().await;
     server.pause();

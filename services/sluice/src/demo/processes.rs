@@ -9,6 +9,7 @@ use tokio::process::{Child, Command};
 
 use super::{Stack, Workers};
 use crate::home::{Home, Running};
+use crate::process::{process, terminate};
 use crate::secrets::{BOOTSTRAP_KEY, Secrets};
 use crate::settings::Settings;
 
@@ -44,9 +45,8 @@ impl Processes {
     /// Lets the last worker end in its own time.
     pub(crate) async fn stop(mut self) {
         if let Some(mut worker) = self.worker.take() {
-            let id = worker.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
-            if let Some(id) = id {
-                let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+            if let Some(process) = worker.id().and_then(process) {
+                let _ = terminate(process);
             }
             let _ = tokio::time::timeout(std::time::Duration::from_secs(15), worker.wait()).await;
         }

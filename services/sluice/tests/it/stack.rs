@@ -11,8 +11,12 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{SOON, Stack};
 
+fn send(process: u32, signal: Signal) {
+    kill_process(Pid::from_raw(process as i32).unwrap(), signal).unwrap();
+}
+
 fn kill_hard(process: u32) {
-    kill_process(Pid::from_raw(process as i32).unwrap(), Signal::KILL).unwrap();
+    send(process, Signal::KILL);
 }
 
 fn is_alive(process: u32) -> bool {
@@ -124,16 +128,12 @@ async fn the_log_of_the_background_is_read_while_it_runs_and_after() {
 async fn what_is_not_ready_is_told_and_exits_with_1() {
     let stack = Stack::new();
     let mut up = stack.up().await;
-    let signal = |signal| {
-        kill_process(Pid::from_raw(stack.redis_process() as i32).unwrap(), signal).unwrap();
-    };
-
-    signal(Signal::STOP);
+    send(stack.redis_process(), Signal::STOP);
     until(async || stack.command(&["status"]).code == 1, SOON).await;
     let said = stack.command(&["status"]).out;
     assert!(said.lines().any(|line| line.contains("cache-api") && !line.ends_with("  ready")), "{said}");
 
-    signal(Signal::CONT);
+    send(stack.redis_process(), Signal::CONT);
     until(async || stack.command(&["status"]).code == 0, SOON).await;
     assert_eq!(up.stop().await, 0);
 }
@@ -185,6 +185,23 @@ async fn a_killed_stack_takes_its_redis_along_and_keeps_its_data() {
     assert_eq!(again.stop().await, 0);
 }
 
+#[tokio::test]
+async fn what_is_suspended_is_not_left_behind() {
+    let stack = Stack::new();
+    let mut up = stack.up().await;
+    let redis = stack.redis_process();
+    send(redis, Signal::STOP);
+    up.kill();
+    until(|| async { !is_alive(redis) }, SOON).await;
+
+    // As Ctrl-Z does.
+    let mut up = stack.up().await;
+    send(up.pid(), Signal::STOP);
+    assert_eq!(stack.command(&["down"]).code, 0);
+    assert!(stack.is_gone());
+    assert_eq!(up.wait_for_end().await, 0, "{}", up.log());
+}
+
 /// A server replays its append-only file as its default user: that user has to have the rights.
 #[tokio::test]
 async fn what_scripts_wrote_is_there_after_a_new_start() {
@@ -216,6 +233,7 @@ async fn the_next_start_or_down_stops_a_redis_that_was_left_behind() {
         kill_hard(keeper);
         up.kill();
         assert!(is_alive(redis), "this is about a Redis that is left behind");
+        send(redis, Signal::STOP);
 
         if down_first {
             assert_eq!(stack.command(&["down"]).code, 0);
