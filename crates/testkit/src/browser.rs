@@ -99,6 +99,11 @@ impl Browser {
         self.call("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
     }
 
+    /// From the next [`Browser::open`] on, runs this before any script of a page.
+    pub async fn before_scripts(&mut self, script: &str) {
+        self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    }
+
     /// The page as it is now, as HTML: after its scripts, not as it was sent.
     pub async fn html(&mut self) -> String {
         self.evaluate("document.documentElement.outerHTML").await.as_str().unwrap_or_default().to_owned()

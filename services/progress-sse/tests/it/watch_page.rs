@@ -81,6 +81,7 @@ async fn the_page_says_when_a_key_is_wrong_or_the_operation_is_not_there() {
     }
     let mut stand = Stand::start().await;
     let key = stand.keys.add("reader", &["progress:read"]);
+    let other = stand.keys.add("other", &["cache:read@*"]);
     stand.service.restart().await;
     let mut browser = Browser::start().await;
     browser.open(&format!("{}/watch/nobody", stand.service.base_url())).await;
@@ -93,6 +94,10 @@ async fn the_page_says_when_a_key_is_wrong_or_the_operation_is_not_there() {
 
     browser.evaluate(&enter("sk_wrong")).await;
     browser.until("document.getElementById('notice').textContent.includes('not valid')", SOON).await;
+    assert_eq!(browser.evaluate("sessionStorage.length").await, 0, "and it is not kept");
+    browser.evaluate(&enter(&other)).await;
+    browser.until("document.getElementById('notice').textContent.includes('progress:read')", SOON).await;
+    assert_eq!(browser.evaluate("document.getElementById('state').textContent").await, "key needed");
     browser.evaluate(&enter(&key)).await;
     browser.until("document.getElementById('state').textContent === 'not found'", SOON).await;
 }
@@ -258,6 +263,39 @@ async fn the_end_is_shown_with_its_last_words_to_who_comes_late_and_stays() {
 }
 
 #[tokio::test]
+async fn the_page_keeps_the_last_five_hundred_messages() {
+    if !Browser::is_installed() {
+        return;
+    }
+    let stand = Stand::start().await;
+    let id = stand.create(json!({})).await;
+    let mut browser = watching(&stand, &id).await;
+    browser.until("document.getElementById('state').textContent === 'pending'", SOON).await;
+
+    for hundred in 0..6 {
+        let updates: Vec<_> = (0..100).map(|n| json!({"message": format!("{hundred}{n:02}")})).collect();
+        stand.update(&id, updates.into()).await;
+    }
+    browser.until(&format!("{MESSAGES}.endsWith('599')"), SOON).await;
+    assert_eq!(browser.evaluate("document.querySelectorAll('#messages li').length").await, 500);
+    assert_eq!(browser.evaluate(&format!("{MESSAGES}.split(',')[0]")).await, "100");
+}
+
+#[tokio::test]
+async fn a_line_that_is_silent_for_too_long_is_given_up() {
+    if !Browser::is_installed() {
+        return;
+    }
+    let stand = Stand::start().await;
+    let id = stand.create(json!({})).await;
+    // Heartbeats come as ever; to the page they are a hundred times as rare.
+    let rare = "const real = setTimeout; window.setTimeout = (work, ms) => real(work, ms / 100)";
+    let mut browser = watching_with(rare, &stand, &id).await;
+    browser.until("document.getElementById('state').textContent === 'reconnecting'", SOON).await;
+    browser.until("document.getElementById('state').textContent === 'pending'", SOON).await;
+}
+
+#[tokio::test]
 async fn without_scripts_the_page_says_what_else_there_is() {
     if !Browser::is_installed() {
         return;
@@ -274,9 +312,16 @@ async fn without_scripts_the_page_says_what_else_there_is() {
 const MESSAGES: &str =
     "[...document.querySelectorAll('#messages li > span')].map(words => words.textContent).join()";
 
-/// A page with a key, on its way to the events of an operation.
+/// A page with a key, on its way to the events of an operation. It waits a twentieth as long before it comes back.
 async fn watching(stand: &Stand, id: &str) -> Browser {
+    let soon_back =
+        "const real = setTimeout; window.setTimeout = (work, ms) => real(work, ms > 30000 ? ms : ms / 20)";
+    watching_with(soon_back, stand, id).await
+}
+
+async fn watching_with(timers: &str, stand: &Stand, id: &str) -> Browser {
     let mut browser = Browser::start().await;
+    browser.before_scripts(timers).await;
     browser.open(&format!("{}/watch/{id}", stand.service.base_url())).await;
     browser.until("!document.getElementById('ask').hidden", SOON).await;
     // Whoever comes back in the same tab has typed the key before.
