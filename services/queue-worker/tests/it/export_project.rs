@@ -1,15 +1,16 @@
 //! The handler `export_project`.
 
-use crate::support::Stage;
+use crate::support::{SOON, Stage};
 use bytes::Bytes;
 use cache::{Cache, Conditions, ContentType, Draft, Limits, Read as CacheRead, Tags};
 use domain::{EntryName, OperationState, ProjectId, StepState};
-use queue_worker::{Manifest, SkipReason};
+use queue_worker::{Manifest, SkipReason, Skipped};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
+use testkit::until;
 
 /// A project of a stage.
 struct Project {
@@ -32,6 +33,10 @@ impl Project {
             };
             self.cache.put(&self.id, name, draft, &Conditions::default()).await.unwrap();
         }
+    }
+
+    async fn delete(&self, name: &str) {
+        self.cache.delete(&self.id, &name.parse().unwrap(), &Conditions::default()).await.unwrap();
     }
 
     async fn get(&self, name: &str) -> Option<Bytes> {
@@ -148,6 +153,101 @@ async fn an_archive_holds_the_project_byte_for_byte() {
         export(&stage, json!({"project": "acme", "archive": "exports/one", "prefix": "docs/"})).await;
     assert_eq!(project.unpack("exports/one", &shorter["result"]).await.1, wanted);
     assert_eq!(project.get("exports/one/part-0001").await, None);
+}
+
+#[tokio::test]
+async fn an_entry_that_goes_while_the_export_runs_is_named_and_left_out() {
+    let (stage, proxy) = Stage::behind_a_proxy().await;
+    let project = Project::of(&stage);
+    project.put(&files(&[("first", 5), ("second", 5)])).await;
+
+    // Both are listed when the first is read.
+    proxy.hold_replies_once_asked("project:{acme}:first");
+    let payload = json!({"project": "acme", "archive": "a"});
+    let id = stage.enqueue("exports", json!({"payload": payload, "progress": true})).await;
+    until(async || proxy.holds_replies(), SOON).await;
+    project.delete("second").await;
+
+    let now = [
+        ("list", 5, StepState::Completed),
+        ("read", 35, StepState::Running),
+        ("pack", 25, StepState::Pending),
+        ("upload", 20, StepState::Pending),
+        ("verify", 15, StepState::Pending),
+    ];
+    let shown = stage.operation("exports", &id, |_| true).await;
+    let steps = shown.steps.iter().map(|step| (step.name.as_str(), step.weight.unwrap_or(1), step.state));
+    assert_eq!(steps.collect::<Vec<_>>(), now, "what is done, what runs, and what is to come");
+    proxy.hold_replies(false);
+
+    let result = &stage.ended("exports", &id).await["result"];
+    let (manifest, unpacked) = project.unpack("a", result).await;
+    assert_eq!(unpacked.keys().map(EntryName::as_str).collect::<Vec<_>>(), ["first"]);
+    let skipped = Skipped { name: "second".parse().unwrap(), reason: SkipReason::Gone };
+    assert_eq!((result["files"].clone(), manifest.skipped), (json!(1), vec![skipped]));
+}
+
+#[tokio::test]
+async fn what_is_not_there_as_it_was_written_is_written_again() {
+    for (name, change, says) in [
+        ("a/part-0000", Some("other"), "is not what was written"),
+        ("a/part-0000", None, "was evicted or invalidated"),
+        ("a/manifest.json", Some("{}"), "is not what was written"),
+    ] {
+        let (stage, proxy) = Stage::behind_a_proxy().await;
+        let project = Project::of(&stage);
+        project.put(&files(&[("one", 5)])).await;
+
+        // All of it is written, and the export does not know it yet.
+        proxy.hold_replies_once_asked("project:{acme}:a/manifest.json");
+        let payload = json!({"project": "acme", "archive": "a"});
+        let backoff = json!({"base_ms": 0, "cap_ms": 0});
+        let id = stage.enqueue("exports", json!({"payload": payload, "backoff": backoff})).await;
+        until(async || proxy.holds_replies() && project.get("a/manifest.json").await.is_some(), SOON).await;
+        project.delete(name).await;
+        if let Some(change) = change {
+            project.put(&BTreeMap::from([(name.parse().unwrap(), change.into())])).await;
+        }
+        proxy.hold_replies(false);
+
+        let task = stage.ended("exports", &id).await;
+        let message = task["errors"][0]["message"].as_str().unwrap_or_default();
+        assert!(message.contains(name) && message.contains(says), "{task}");
+        assert_eq!((&task["state"], &task["attempts"]), (&json!("succeeded"), &json!(1)));
+        assert_eq!(project.unpack("a", &task["result"]).await.1.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_manifest_names_all_that_was_left_out_and_the_result_the_first_hundred() {
+    let stage = Stage::new().await;
+    let project = Project::of(&stage);
+    let names: Vec<_> = (0..101).map(|number| format!("folder-{number:03}/")).collect();
+    project.put(&names.iter().map(|name| (name.parse().unwrap(), b"x".to_vec())).collect()).await;
+
+    let result = &export(&stage, json!({"project": "acme", "archive": "a"})).await["result"];
+
+    let (manifest, _) = project.unpack("a", result).await;
+    let named: Vec<_> = manifest.skipped.iter().map(|skipped| skipped.name.as_str()).collect();
+    assert_eq!(named, names);
+    assert_eq!(result["skipped_total"], 101);
+    let first = result["skipped"].as_array().unwrap().iter().map(|skipped| skipped["name"].as_str().unwrap());
+    assert_eq!(first.collect::<Vec<_>>(), names[..100]);
+}
+
+#[tokio::test]
+async fn an_archive_lives_as_long_as_it_was_said() {
+    let stage = Stage::new().await;
+    Project::of(&stage).put(&files(&[("one", 5)])).await;
+    for (ttl_ms, longest_ms) in [(None, 3_600_000), (Some(60_000), 60_000)] {
+        let task = export(&stage, json!({"project": "acme", "archive": "a", "ttl_ms": ttl_ms})).await;
+        assert_eq!(task["state"], "succeeded", "{task}");
+        for name in ["part-0000", "manifest.json"] {
+            let left: u64 =
+                stage.redis.cli(&["PTTL", &format!("project:{{acme}}:a/{name}")]).await.parse().unwrap();
+            assert!((longest_ms - 30_000..=longest_ms).contains(&left), "{name}: {left} ms");
+        }
+    }
 }
 
 #[tokio::test]
