@@ -395,6 +395,7 @@ cost = 2
             ("upstream = \"app\"", "upstream = \"ape\"", 15, "no upstream"),
             ("\"/a\"", "\"a\"", 13, "begins with `/`"),
             ("\"/a\"", "\"/a/*\"", 13, "neither a word"),
+            ("\"/a\"", "\"/a;b\"", 13, "neither a word"),
             ("\"/a\"", "\"/a/../b\"", 13, "no `.` or `..`"),
             ("*.x.org", "*x.org", 12, "a host is"),
             ("\"GET\"", "\"G T\"", 14, "not a method"),

@@ -134,7 +134,7 @@ impl PathPattern {
         }
         let read = |segment: &str| match segment.strip_prefix('{').map(|rest| rest.strip_suffix('}')) {
             Some(Some(name)) if !name.is_empty() && !name.contains(['{', '}']) => Ok(None),
-            None if !segment.contains(['{', '}', '*', '?']) => {
+            None if !segment.contains(['{', '}', '*', '?', ';']) => {
                 let clean =
                     normalised(&format!("/{segment}")).map_err(|error| error.to_string())?.into_owned();
                 Ok(Some(clean.trim_start_matches('/').to_owned()))

@@ -16,10 +16,13 @@ pub(crate) enum Ambiguous {
     /// `..;x`: Java's servers drop what follows the `;`.
     #[error("the path has a dot segment with a parameter, which servers read in different ways")]
     DotParameter,
+    /// `/a//../b` is `/a/b` by RFC 3986, 5.2.4, and `/b` for servers that drop empty segments first.
+    #[error("the path goes up from an empty segment, which servers read in different ways")]
+    Up,
 }
 
-/// Decodes what needs no encoding (RFC 3986, 6.2.2.2), resolves `.` and `..`, drops empty segments and a slash at the end.
-/// What stays encoded is in upper case. `*` (of OPTIONS) is the root.
+/// Decodes what needs no encoding (RFC 3986, 6.2.2.2), resolves `.` and `..`, drops the parameters of segments (`;a=b`), empty
+/// segments, and a slash at the end. What stays encoded is in upper case. `*` (of OPTIONS) is the root.
 ///
 /// ```text
 /// /v1//%71ueues/./a/../b%c3%a9/  is  /v1/queues/b%C3%A9
@@ -31,22 +34,38 @@ pub(crate) fn normalised(raw: &str) -> Result<Cow<'_, str>, Ambiguous> {
     if raw == "*" || raw.is_empty() {
         return Ok(Cow::Borrowed("/"));
     }
-    let is_plain = raw.bytes().all(|byte| !matches!(byte, b'%' | b'\\' | 0..=0x1f | 0x7f));
+    let is_plain = raw.bytes().all(|byte| !matches!(byte, b'%' | b';' | b'\\' | 0..=0x1f | 0x7f));
     if is_plain && !raw.contains("//") && !raw.contains("/.") {
         let trimmed = raw.strip_suffix('/').unwrap_or(raw);
         return Ok(Cow::Borrowed(if trimmed.is_empty() { "/" } else { trimmed }));
     }
     let mut segments: Vec<Cow<'_, str>> = Vec::new();
-    for segment in raw.split('/') {
-        let segment = decoded(segment)?;
+    for segment in raw.strip_prefix('/').unwrap_or(raw).split('/') {
+        let segment = without_parameters(decoded(segment)?)?;
         match &*segment {
-            "" | "." => {}
-            ".." => drop(segments.pop()),
-            dots if dots.starts_with(".;") || dots.starts_with("..;") => return Err(Ambiguous::DotParameter),
+            "." => {}
+            ".." if segments.pop().is_some_and(|left| left.is_empty()) => return Err(Ambiguous::Up),
+            ".." => {}
             _ => segments.push(segment),
         }
     }
+    segments.retain(|segment| !segment.is_empty());
     Ok(Cow::Owned(format!("/{}", segments.join("/"))))
+}
+
+/// Java's servers look for what stands before the `;`; those that do not would find nothing of this name.
+fn without_parameters(segment: Cow<'_, str>) -> Result<Cow<'_, str>, Ambiguous> {
+    match segment.find(';') {
+        None => Ok(segment),
+        Some(_) if segment.starts_with(".;") || segment.starts_with("..;") => Err(Ambiguous::DotParameter),
+        Some(end) => Ok(match segment {
+            Cow::Borrowed(segment) => Cow::Borrowed(&segment[..end]),
+            Cow::Owned(mut segment) => {
+                segment.truncate(end);
+                Cow::Owned(segment)
+            }
+        }),
+    }
 }
 
 fn decoded(segment: &str) -> Result<Cow<'_, str>, Ambiguous> {
@@ -82,6 +101,8 @@ fn decoded(segment: &str) -> Result<Cow<'_, str>, Ambiguous> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     #[test]
     fn all_spellings_of_a_path_are_one() {
@@ -100,6 +121,8 @@ mod tests {
             ("/caf%c3%a9", "/caf%C3%A9"),
             ("/a%252Fb", "/a%252Fb"),
             ("/a%3Fb%20c", "/a%3Fb%20c"),
+            ("/a;b=c/d;/;e/f", "/a/d/f"),
+            ("/a%3Bb", "/a%3Bb"),
         ] {
             assert_eq!(normalised(raw).as_deref(), Ok(seen), "{raw}");
         }
@@ -107,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_path_of_two_readings_is_refused() {
-        use Ambiguous::{DotParameter, Percent, Separator};
+        use Ambiguous::{DotParameter, Percent, Separator, Up};
         for (raw, why) in [
             ("/a%2Fb", Separator),
             ("/a%2fb", Separator),
@@ -124,8 +147,52 @@ mod tests {
             ("/a/..;/b", DotParameter),
             ("/a/%2e.;x/b", DotParameter),
             ("/a/.;/b", DotParameter),
+            ("/a//../b", Up),
+            ("/a//b/../../c", Up),
+            ("/a/;x/%2e%2e/b", Up),
+            ("//../b", Up),
         ] {
             assert_eq!(normalised(raw), Err(why), "{raw}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn however_a_path_is_spelt_it_is_seen_as_one(
+            words in vec("[a-z0-9_~][a-z0-9._~-]{0,5}", 0..5),
+            dice in vec(0_u8..8, 64),
+        ) {
+            let mut dice = dice.iter().copied().cycle();
+            let mut spelt = String::new();
+            for word in &words {
+                spelt += match dice.next().unwrap() {
+                    0 => "//",
+                    1 => "/./",
+                    2 => "/x/../",
+                    3 => "/%2e/%78/.%2E/",
+                    4 => "/;x/",
+                    _ => "/",
+                };
+                for letter in word.chars() {
+                    match dice.next().unwrap() {
+                        0 => spelt += &format!("%{:02x}", u32::from(letter)),
+                        1 => spelt += &format!("%{:02X}", u32::from(letter)),
+                        _ => spelt.push(letter),
+                    }
+                }
+                spelt += if dice.next().unwrap() == 0 { ";a=b" } else { "" };
+            }
+            let seen = normalised(&spelt).unwrap().into_owned();
+            prop_assert_eq!(&seen, &format!("/{}", words.join("/")), "{}", spelt);
+        }
+
+        #[test]
+        fn what_is_seen_of_a_path_is_seen_of_itself(raw in "/[a-c/.%;2eEfF\\\\\u{e9} ]{0,20}") {
+            if let Ok(seen) = normalised(&raw) {
+                let again = normalised(&seen);
+                prop_assert_eq!(again.as_ref(), Ok(&seen), "{}", raw);
+                prop_assert!(!seen.split('/').any(|segment| [".", ".."].contains(&segment)), "{}", raw);
+            }
         }
     }
 }
