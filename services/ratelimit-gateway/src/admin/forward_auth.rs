@@ -30,8 +30,8 @@ pub(crate) struct Denial {
     params(
         Denial,
         ("Sluice-Gateway-Key" = Option<String>, Header, description = "The asking proxy's key"),
-        ("X-Forwarded-Uri" = Option<String>, Header, description = "Or X-Original-URI, X-Original-URL"),
-        ("X-Forwarded-Method" = Option<String>, Header, description = "Or X-Original-Method; GET when absent"),
+        ("X-Forwarded-Uri" = Option<String>, Header, description = "Or X-Original-URI, or X-Original-URL; one of them alone"),
+        ("X-Forwarded-Method" = Option<String>, Header, description = "Beside the others X-Original-Method; GET when absent"),
         ("X-Forwarded-Host" = Option<String>, Header, description = "Or Host"),
         ("X-Forwarded-For" = Option<String>, Header, description = "The client, as the asking proxy sees it"),
     ),
@@ -114,20 +114,41 @@ struct Original {
 }
 
 impl Original {
+    /// Of one kind of fields alone: the asking proxy sets those that it knows, and passes on what its client wrote into others.
     fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let first = |names: &[&str]| {
-            names.iter().find_map(|name| headers.get(*name)).and_then(|value| value.to_str().ok())
+        let uris = [FORWARDED_URI, ORIGINAL_URI, ORIGINAL_URL].map(|name| only(headers, name));
+        let method = match &uris {
+            [Ok(Some(_)), ..] => only(headers, "X-Forwarded-Method")?,
+            _ => only(headers, "X-Original-Method")?,
         };
-        let missing = |field: &str, rule: &str| Problem::field(field, rule);
-        let uri = first(&["x-forwarded-uri", "x-original-uri", "x-original-url"]);
-        let uri = uri.ok_or_else(|| missing("X-Forwarded-Uri", "it says which path is asked for"))?;
-        let method = first(&["x-forwarded-method", "x-original-method"]).unwrap_or("GET");
+        let mut said = uris.into_iter().filter_map(Result::transpose);
+        let uri =
+            said.next().ok_or_else(|| Problem::field(FORWARDED_URI, "it says which path is asked for"))??;
+        if said.next().is_some() {
+            let rule =
+                "one of this, X-Original-URI and X-Original-URL; let the asking proxy clear the others";
+            return Err(Problem::field(FORWARDED_URI, rule));
+        }
+        let uri: Uri = uri.parse().map_err(|_| Problem::field(FORWARDED_URI, "a path, or a URL"))?;
+        let method = method.unwrap_or("GET").parse();
+        let host = match uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => only(headers, "X-Forwarded-Host")?.or(only(headers, "Host")?).unwrap_or_default(),
+        };
         Ok(Self {
-            method: method.parse().map_err(|_| missing("X-Forwarded-Method", "a method"))?,
-            uri: uri.parse().map_err(|_| missing("X-Forwarded-Uri", "a path, or a URL"))?,
-            host: first(&["x-forwarded-host", "host"]).unwrap_or_default().to_owned(),
+            host: host.to_owned(),
+            method: method.map_err(|_| Problem::field("X-Forwarded-Method", "a method"))?,
+            uri,
         })
     }
+}
+
+/// The value of a field that is there once, if it is.
+fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().ok().filter(|_| values.next().is_none());
+    text.map(Some).ok_or_else(|| Problem::field(name, "once, and of visible characters"))
 }
 
 /// As [`copy`], the other way.
@@ -144,4 +165,7 @@ fn foreign(request: &HttpRequest) -> HeaderMap {
     headers
 }
 
+const FORWARDED_URI: &str = "X-Forwarded-Uri";
+const ORIGINAL_URI: &str = "X-Original-URI";
+const ORIGINAL_URL: &str = "X-Original-URL";
 const GATEWAY_KEY: HeaderName = HeaderName::from_static("sluice-gateway-key");

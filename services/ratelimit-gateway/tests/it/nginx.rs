@@ -90,11 +90,16 @@ async fn an_nginx_passes_on_who_asks_and_refuses_who_does_not_say() {
     let gateway = Gateway::start(&rules()).await;
     let nginx = Nginx::start(&gateway).await;
 
-    assert_eq!(nginx.client.get("/known").send().await.unwrap().status(), 401);
+    let known = || nginx.client.get("/known");
+    assert_eq!(known().send().await.unwrap().status(), 401);
+    for name in ["x-forwarded-uri", "x-original-uri", "x-original-url"] {
+        assert_eq!(known().header(name, "/open").send().await.unwrap().status(), 401, "{name}");
+    }
     let user = nginx.client.with_key(&gateway.key);
-    let head = user.get("/known").header("sluice-user", "forged").send().await.unwrap().text().await.unwrap();
-    let fields: Vec<&str> =
-        head.lines().filter(|line| line.to_lowercase().starts_with("sluice-user:")).collect();
+    let forged = ["sluice-user", "sluice-project", "sluice-tier"];
+    let asked = forged.iter().fold(user.get("/known"), |asked, name| asked.header(*name, "forged"));
+    let head = asked.send().await.unwrap().text().await.unwrap();
+    let fields: Vec<&str> = head.lines().filter(|line| line.to_lowercase().starts_with("sluice-")).collect();
     assert_eq!(fields, ["Sluice-User: key:admin"], "{head}");
 }
 
@@ -118,6 +123,45 @@ async fn another_proxy_hears_the_status_itself() {
     assert_eq!(ask("/known", "192.0.2.8").await.unwrap().status(), 401);
     let nothing = gateway.admin.get("/v1/ratelimit/auth").header("sluice-gateway-key", &gateway.key);
     expect_problem(nothing.send().await.unwrap(), 422, "X-Forwarded-Uri").await;
+}
+
+/// A proxy that sets one kind of field passes on what its client wrote into the other.
+#[tokio::test]
+async fn a_request_that_is_described_in_two_ways_is_not_judged() {
+    let route = |name: &str, terms: &str| {
+        format!("[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"app\"\n{terms}\n")
+    };
+    let rules =
+        route("open", "") + &route("posted", "methods = [\"POST\"]") + &route("at", "hosts = [\"a.org\"]");
+    let gateway = Gateway::start(&rules).await;
+    let ask = async |fields: &[(&str, &str)]| {
+        let request = Client::new(&gateway.service.admin_url()).get("/v1/ratelimit/auth");
+        let request = request.header("sluice-gateway-key", &gateway.key);
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.send().await.unwrap().status().as_u16()
+    };
+
+    for (fields, status) in [
+        (&[("x-forwarded-uri", "/open")][..], 200),
+        (&[("x-original-uri", "/open")], 200),
+        (&[("x-original-url", "http://x.org/open")], 200),
+        (&[("x-original-uri", "/closed"), ("x-forwarded-uri", "/open")], 422),
+        (&[("x-original-url", "http://x.org/closed"), ("x-original-uri", "/open")], 422),
+        (&[("x-forwarded-uri", "/open"), ("x-forwarded-uri", "/closed")], 422),
+        (&[("x-original-uri", "/posted"), ("x-original-method", "POST")], 200),
+        (&[("x-original-uri", "/posted"), ("x-forwarded-method", "POST")], 405),
+        (&[("x-forwarded-uri", "/posted"), ("x-original-method", "POST")], 405),
+        (
+            &[("x-forwarded-uri", "/posted"), ("x-forwarded-method", "POST"), ("x-forwarded-method", "GET")],
+            422,
+        ),
+        (&[("x-original-url", "http://a.org/at")], 200),
+        (&[("x-original-url", "http://b.org/at"), ("x-forwarded-host", "a.org")], 404),
+        (&[("x-original-uri", "/at"), ("x-forwarded-host", "a.org")], 200),
+        (&[("x-original-uri", "/at"), ("x-forwarded-host", "a.org"), ("x-forwarded-host", "b.org")], 422),
+    ] {
+        assert_eq!(ask(fields).await, status, "{fields:?}");
+    }
 }
 
 /// The instance is the path that the other proxy was asked for.
