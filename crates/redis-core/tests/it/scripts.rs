@@ -108,6 +108,23 @@ async fn a_script_that_strays_from_its_slot_fails_on_a_cluster() {
 }
 
 #[tokio::test]
+async fn on_a_cluster_a_call_goes_straight_to_the_node_of_its_first_key() {
+    let nodes = RedisServer::cluster_of_two().await;
+    let redis = Redis::connect(&RedisConfig::at(nodes[0].cluster_url()));
+    for number in 0..20 {
+        let key = redis.key(format_args!("{{{number}}}:counter"));
+        assert_eq!(redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await, Ok(Reply::Int(1)));
+        assert_eq!(redis.command("INCR", &key, vec![]).await, Ok(Reply::Int(2)));
+        redis.publish(&redis.channel(format_args!("c:{{{number}}}")), "x").await.unwrap();
+    }
+    for node in &nodes {
+        let errors = node.cli(&["INFO", "errorstats"]).await;
+        assert!(!errors.contains("MOVED"), "{errors}");
+        assert_ne!(node.cli(&["DBSIZE"]).await, "0");
+    }
+}
+
+#[tokio::test]
 async fn readiness_asks_redis_at_most_once_a_second() {
     let server = RedisServer::start().await;
     let redis = Redis::connect(&RedisConfig::at(server.url()));
