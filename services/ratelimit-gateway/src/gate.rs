@@ -245,8 +245,9 @@ pub(crate) const USER: HeaderName = HeaderName::from_static("sluice-user");
 pub(crate) const PROJECT: HeaderName = HeaderName::from_static("sluice-project");
 pub(crate) const TIER: HeaderName = HeaderName::from_static("sluice-tier");
 
-/// What an upstream believes because it is ours to say.
-pub(crate) static NOT_THE_CLIENTS: [HeaderName; 10] = [
+/// What an upstream believes because it is ours to say. The last ones replace the path for some (IIS, old Symfony and Zend),
+/// and with it the route whose limits were asked.
+pub(crate) static NOT_THE_CLIENTS: [HeaderName; 12] = [
     USER,
     PROJECT,
     TIER,
@@ -257,4 +258,6 @@ pub(crate) static NOT_THE_CLIENTS: [HeaderName; 10] = [
     HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
 ];

@@ -24,10 +24,12 @@ async fn the_upstream_hears_who_asks_and_nobody_can_forge_it() {
     let mut client = gateway.connect().await;
     let forged = "Sluice-User: a\r\nSLUICE-USER: b\r\nsluice_user: c\r\nSluice-Project: d\r\nSluice-Tier: e\r\n\
                   Forwarded: for=1.1.1.1\r\nX-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\nX-Forwarded-Host: f\r\n\
+                  X-Original-URL: /admin\r\nX-Rewrite_Url: /admin\r\n\
                   X-Forwarded-Proto: https\r\n";
     client.send(format!("GET / HTTP/1.1\r\nHost: h.example\r\n{forged}\r\n")).await;
     let (_, head) = client.message().await;
-    for name in ["sluice-user", "sluice_user", "sluice-project", "sluice-tier", "forwarded", "x-real-ip"] {
+    let names = ["sluice-user", "sluice_user", "sluice-project", "sluice-tier", "forwarded", "x-real-ip"];
+    for name in names.into_iter().chain(["x-original-url", "x-rewrite_url"]) {
         assert_eq!(field(&head, name), None, "{name}");
     }
     assert_eq!(field(&head, "x-forwarded-for").as_deref(), Some("127.0.0.1"));

@@ -45,6 +45,26 @@ async fn a_bad_file_keeps_the_old_rules_and_names_its_line() {
 }
 
 #[tokio::test]
+async fn files_that_are_gone_keep_the_old_rules_until_they_are_back() {
+    let rules = "[identity.jwt]\njwks_file = \"jwks.json\"\n".to_owned() + &all("");
+    let keys = r#"{"keys":[{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]}"#;
+    let gateway = Gateway::with(&rules, &[("jwks.json", keys)]).await;
+    let error = async || gateway.admin.json(gateway.admin.get("/v1/config")).await["error"].clone();
+    let is_gone = async || error().await.as_str().is_some_and(|error| error.contains("No such file"));
+
+    let keys_file = gateway.rules_file().with_file_name("jwks.json");
+    for file in [gateway.rules_file(), keys_file] {
+        let text = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        until(is_gone, DEADLINE).await;
+        assert_eq!(gateway.status("/", &[]).await, 200, "{}", file.display());
+
+        std::fs::write(&file, text).unwrap();
+        until(async || error().await.is_null(), DEADLINE).await;
+    }
+}
+
+#[tokio::test]
 async fn no_request_is_dropped_by_a_reload() {
     let gateway = Gateway::start(&all("")).await;
     let reload = async {
