@@ -5,7 +5,7 @@
 //! child. Nothing of it needs a signal handler, a process group or `unsafe`.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::io::{BufRead, BufReader, PipeWriter};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -124,6 +124,12 @@ impl Guarded {
         }
     }
 
+    /// SIGSTOP, and waits until no thread of it runs any more: the signal alone is on its way when it was sent.
+    pub(crate) fn pause(&mut self) {
+        self.signal(Signal::STOP);
+        within(Duration::from_secs(10), || self.exit_code().is_some() || is_stopped(self.pid()));
+    }
+
     /// SIGKILL, and waits for the end.
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
@@ -142,6 +148,16 @@ impl Drop for Guarded {
         self.signal(Signal::KILL);
         self.wait(Duration::from_secs(10));
     }
+}
+
+/// Whether all threads are stopped, as `/proc` tells it; where there is none, it is taken for granted.
+fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    let stat =
+        |thread: std::io::Result<DirEntry>| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok();
+    // The state stands behind the name, which may hold anything. A thread that is gone runs no more, either.
+    let is_stopped = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+    threads.filter_map(stat).all(is_stopped)
 }
 
 /// Settings of the developer's own stack must not reach a test.

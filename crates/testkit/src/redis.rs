@@ -131,9 +131,9 @@ impl RedisServer {
         self.wait_until_ready().await;
     }
 
-    /// SIGSTOP: connections stay open, nothing answers.
+    /// SIGSTOP: connections stay open, nothing answers. Returns once no thread runs.
     pub fn pause(&mut self) {
-        self.process.signal(Signal::STOP);
+        self.process.pause();
     }
 
     /// SIGCONT: answers everything that came in since [`RedisServer::pause`].

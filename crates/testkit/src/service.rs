@@ -151,9 +151,9 @@ impl Service {
         self.wait_until_ready().await;
     }
 
-    /// SIGSTOP: connections stay open, nothing answers.
+    /// SIGSTOP: connections stay open, nothing answers. Returns once no thread runs.
     pub fn pause(&mut self) {
-        self.process.signal(Signal::STOP);
+        self.process.pause();
     }
 
     /// SIGCONT.
@@ -248,6 +248,19 @@ mod tests {
         service.kill();
         assert_eq!(service.wait_for_end().await, 128 + 9);
         assert!(!service.log().contains("asked"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_paused_process_runs_no_more_once_pause_returns() {
+        let mut service = shell("echo up; while :; do :; done", &[]);
+        has_logged(&service, "up").await;
+        for turn in 0..200 {
+            service.pause();
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", service.pid())).unwrap();
+            assert!(stat.contains(") T "), "{turn}: {stat}");
+            service.resume();
+        }
     }
 
     #[tokio::test]
