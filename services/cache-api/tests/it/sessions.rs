@@ -157,6 +157,20 @@ async fn the_sessions_of_a_user_are_listed_and_ended() {
 }
 
 #[tokio::test]
+async fn a_user_is_found_by_the_name_that_its_provider_gave() {
+    let stack = Stack::start().await;
+    for (user, path) in [
+        ("auth0|1", "/v1/users/auth0%7C1/sessions"),
+        ("some%2Bone@example.org", "/v1/users/some%252Bone@example.org/sessions"),
+    ] {
+        let (_, made) = stack.session(json!({ "user_id": user })).await;
+        let listed = json_of(sent(stack.admin.get(path)).await).await;
+        assert_eq!(listed["sessions"].as_array().map(Vec::len), Some(1), "{user}");
+        assert_eq!(listed["sessions"][0]["id"], made["id"]);
+    }
+}
+
+#[tokio::test]
 async fn bad_input_is_named_and_a_key_without_the_scope_is_refused_first() {
     let mut keys = Keys::new();
     let admin = keys.add("admin", &["*"]);
