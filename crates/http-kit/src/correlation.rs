@@ -8,7 +8,7 @@ use domain::CorrelationId;
 use std::future::{Ready, ready};
 
 /// The header of a request, and of every answer.
-pub const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+pub(crate) const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
 /// The request's correlation id: the client's when it sent a valid one, else a UUIDv7.
 #[derive(Clone, Debug, PartialEq, Eq)]

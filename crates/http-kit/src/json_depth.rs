@@ -51,7 +51,7 @@ fn pointer_to(json: &[u8], target: usize) -> String {
                 if let Some(Place::Member(name)) = path.last_mut()
                     && *name == (0..0)
                 {
-                    *name = at + 1..end;
+                    *name = at..end + 1;
                 }
                 at = end;
             }
@@ -72,7 +72,8 @@ fn pointer_to(json: &[u8], target: usize) -> String {
         match place {
             Place::Item(index) => write!(pointer, "/{index}").expect("a String takes all"),
             Place::Member(name) => {
-                let name = String::from_utf8_lossy(json.get(name).unwrap_or_default());
+                let name: String =
+                    serde_json::from_slice(json.get(name).unwrap_or_default()).unwrap_or_default();
                 write!(pointer, "/{}", escape(&name)).expect("a String takes all");
             }
         }
@@ -97,7 +98,7 @@ mod tests {
             ("[[[1]]]", Some("/0/0")),
             (r#"{"a":{"b":{}}}"#, Some("/a/b")),
             (r#"{"x":[1],"a/b":[0,"[[[",{"y":1}]}"#, Some("/a~1b/2")),
-            (r#"{"quote\"[[[":[["deep"],[[]]]}"#, Some(r#"/quote\"[[[/0"#)),
+            (r#"{"quote\"[[[":[["deep"],[[]]]}"#, Some(r#"/quote"[[[/0"#)),
             (r#"[[],[],[]]"#, None),
             (r#""[[[""#, None),
             ("[[\"unfinished", None),

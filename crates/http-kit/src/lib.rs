@@ -22,13 +22,13 @@ mod server;
 mod throttle;
 mod tracked;
 
-pub use access::{Access, Action, InvalidScope, Scope};
+pub use access::{Access, Action, InvalidScope};
 pub use authenticator::{AuthConfig, AuthMode, Authenticator, KeySourceError};
 pub use body::{Body, BodyLimit};
 pub use bootstrap::{Exit, main, start};
 pub use conditional::{Conditions, ETag, EntityTags, InvalidETag, Verdict};
 pub use configuration::{ConfigError, ServiceConfig, Sources, load_config, read_secret_file};
-pub use correlation::{Correlation, TraceParent, X_CORRELATION_ID};
+pub use correlation::{Correlation, TraceParent};
 pub use health::Readiness;
 pub use json::Json;
 pub use keys::{ApiKey, InvalidKeyRecord};

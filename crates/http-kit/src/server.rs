@@ -15,7 +15,7 @@ use serde::Deserialize;
 use socket2::SockRef;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::atomic::Ordering;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -34,16 +34,16 @@ pub struct HttpConfig {
     /// Connections that wait to be accepted. Default 1024.
     pub backlog: u32,
     /// A request head, in bytes; beyond it 431. Default 16,384.
-    pub head_bytes_max: usize,
+    pub head_bytes_max: NonZeroUsize,
     /// A URL, in bytes; beyond it 414. Default 8192.
-    pub url_bytes_max: usize,
+    pub url_bytes_max: NonZeroUsize,
     /// A body on a route without a bound of its own, in bytes; beyond it 413. Default 262,144.
     pub body_bytes_max: usize,
     /// How long a new connection may take for its first request head, in milliseconds. Default 5000.
-    pub head_timeout_ms: u64,
+    pub head_timeout_ms: NonZeroU64,
     /// How long a body may take to arrive, in milliseconds; after it 408. Default 30,000.
-    pub body_timeout_ms: u64,
-    /// How long a connection may idle between requests, in milliseconds. Default 75,000.
+    pub body_timeout_ms: NonZeroU64,
+    /// How long a connection may idle between requests, in milliseconds; 0 closes it after each. Default 75,000.
     pub keep_alive_ms: u64,
     /// How long requests in flight may take once the service stops, in milliseconds. Default 10,000.
     pub grace_ms: u64,
@@ -55,11 +55,11 @@ impl Default for HttpConfig {
             workers: 0,
             connections_max: NonZeroUsize::new(20_000).expect("not zero"),
             backlog: 1024,
-            head_bytes_max: 16 * 1024,
-            url_bytes_max: 8 * 1024,
+            head_bytes_max: NonZeroUsize::new(16 * 1024).expect("not zero"),
+            url_bytes_max: NonZeroUsize::new(8 * 1024).expect("not zero"),
             body_bytes_max: 256 * 1024,
-            head_timeout_ms: 5_000,
-            body_timeout_ms: 30_000,
+            head_timeout_ms: NonZeroU64::new(5_000).expect("not zero"),
+            body_timeout_ms: NonZeroU64::new(30_000).expect("not zero"),
             keep_alive_ms: 75_000,
             grace_ms: 10_000,
         }
@@ -279,7 +279,7 @@ impl Common {
         services
             .app_data(self.auth.clone())
             .app_data(BodyLimit::new("request", self.config.body_bytes_max))
-            .app_data(BodyTimeout(Duration::from_millis(self.config.body_timeout_ms)))
+            .app_data(BodyTimeout(Duration::from_millis(self.config.body_timeout_ms.get())))
             .app_data(self.health.clone())
             .app_data(self.description.clone())
             .configure(health::routes)
@@ -302,7 +302,8 @@ impl Transport {
     {
         let Self { config, half_closed, write_buffer_bytes } = self;
         let workers = config.worker_threads();
-        let edge = Edge { head_bytes_max: config.head_bytes_max, url_bytes_max: config.url_bytes_max };
+        let edge =
+            Edge { head_bytes_max: config.head_bytes_max.get(), url_bytes_max: config.url_bytes_max.get() };
         let server = HttpServer::new(move || {
             App::new()
                 .configure(|services| common.install(services))
@@ -318,7 +319,7 @@ impl Transport {
             .workers(workers)
             .max_connections(config.connections_max.get().div_ceil(workers))
             .client_disconnect_timeout(LINGER)
-            .client_request_timeout(Duration::from_millis(config.head_timeout_ms))
+            .client_request_timeout(Duration::from_millis(config.head_timeout_ms.get()))
             .keep_alive(Duration::from_millis(config.keep_alive_ms))
             .tcp_nodelay(true)
             .h1_allow_half_closed(*half_closed)

@@ -90,7 +90,7 @@ async fn a_client_that_sends_far_too_much_still_reads_the_answer() {
 
 #[tokio::test]
 async fn a_body_that_does_not_arrive_in_time_is_408() {
-    let slow = HttpConfig { body_timeout_ms: 50, ..config() };
+    let slow = HttpConfig { body_timeout_ms: 50.try_into().unwrap(), ..config() };
     let service = Served::start(server(slow, open()), routes);
     let answer = service
         .raw("PUT /v1/bytes HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 10\r\n\r\nhalf")
@@ -100,7 +100,7 @@ async fn a_body_that_does_not_arrive_in_time_is_408() {
 
 #[tokio::test]
 async fn a_body_that_comes_byte_by_byte_has_no_more_time() {
-    let slow = HttpConfig { body_timeout_ms: 50, ..config() };
+    let slow = HttpConfig { body_timeout_ms: 50.try_into().unwrap(), ..config() };
     let service = Served::start(server(slow, open()), routes);
     let stream = TcpStream::connect(service.address).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -131,7 +131,7 @@ async fn a_body_that_ends_early_does_not_reach_the_handler() {
 
 #[tokio::test]
 async fn a_head_that_does_not_arrive_in_time_ends_the_connection() {
-    let slow = HttpConfig { head_timeout_ms: 50, ..config() };
+    let slow = HttpConfig { head_timeout_ms: 50.try_into().unwrap(), ..config() };
     let service = Served::start(server(slow, open()), routes);
     // The library's own time would be 5 s.
     let mut stream = TcpStream::connect(service.address).await.unwrap();
