@@ -13,6 +13,7 @@ mod files;
 mod keys;
 mod lua;
 mod manifests;
+mod routes;
 mod rust;
 mod scripts;
 mod tree;
@@ -46,6 +47,11 @@ fn script_headers_say_what_the_scripts_do() {
 #[test]
 fn scripts_are_called_as_their_headers_say() {
     require(&calls::complaints(&Tree::read()));
+}
+
+#[test]
+fn every_route_is_described() {
+    require(&routes::complaints(&Tree::read()));
 }
 
 #[test]

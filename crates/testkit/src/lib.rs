@@ -2,6 +2,7 @@
 
 mod binary;
 mod browser;
+mod description;
 mod guardian;
 mod http;
 mod keys;
@@ -14,6 +15,7 @@ mod wait;
 
 pub use binary::service_binary;
 pub use browser::Browser;
+pub use description::described_routes;
 pub use http::{Client, expect_problem};
 pub use keys::{Keys, key_record};
 pub use port::free_port;

@@ -3,7 +3,7 @@
 pub(crate) mod events;
 pub(crate) mod operations;
 pub(crate) mod updates;
-mod watch;
+pub(crate) mod watch;
 
 use actix_web::web::{ServiceConfig, get, post, resource};
 use progress::Hub;

@@ -74,13 +74,13 @@ async fn a_length_beyond_the_bound_is_413_before_the_body_has_come() {
 async fn a_client_that_sends_far_too_much_still_reads_the_answer() {
     let service = start();
     for chunked in [false, true] {
-        let kind = if chunked { "Transfer-Encoding: chunked" } else { "Content-Length: 1048576" };
+        let kind = if chunked { "Transfer-Encoding: chunked" } else { "Content-Length: 33554432" };
         let head = format!("PUT /v1/bytes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{kind}\r\n\r\n");
-        let (begin, end) = if chunked { ("100000\r\n", "\r\n0\r\n\r\n") } else { ("", "") };
-        // Reads only after it has sent everything.
+        let (begin, end) = if chunked { ("2000000\r\n", "\r\n0\r\n\r\n") } else { ("", "") };
+        // Reads only after it has sent everything, which is more than the sockets hold.
         let mut stream = TcpStream::connect(service.address).await.unwrap();
         stream.write_all(format!("{head}{begin}").as_bytes()).await.unwrap();
-        for _ in 0..16 {
+        for _ in 0..512 {
             stream.write_all(&[b'x'; 1 << 16]).await.unwrap();
         }
         stream.write_all(end.as_bytes()).await.unwrap();

@@ -8,7 +8,13 @@ use actix_web::http::header::{
 use domain::OperationId;
 use http_kit::{Path, Problem};
 
-/// `GET /watch/{id}`: the page, open to all; what it shows it asks for with the reader's own key.
+/// The live page of an operation, for a browser.
+///
+/// `GET /watch/{id}`: 200, open to all; what it shows it asks for with the reader's own key.
+#[utoipa::path(
+    get, path = "/watch/{id}", tag = "progress", operation_id = "watch", params(("id" = OperationId, Path)), security(()),
+    responses((status = 200, description = "The page.", content_type = "text/html", body = String)),
+)]
 pub(crate) async fn page(_id: Path<OperationId>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))

@@ -2,7 +2,7 @@
 
 use crate::support::{DEADLINE, Gateway, all, of, of_user, policy};
 use serde_json::json;
-use testkit::{Client, expect_problem, until};
+use testkit::{Client, described_routes, expect_problem, until};
 
 fn rules() -> String {
     policy("user", "[\"user\"]", 2, "1h")
@@ -163,4 +163,20 @@ async fn the_admin_address_is_for_gateway_admins() {
     assert_eq!(auth(Some("sk_wrong")).await.unwrap().status(), 401);
     assert_eq!(auth(Some(&gateway.reader)).await.unwrap().status(), 403);
     assert_eq!(auth(Some(&gateway.key)).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_every_description_is_a_route() {
+    let gateway = Gateway::start(&rules()).await;
+    assert_eq!(
+        described_routes(&gateway.admin).await,
+        [
+            "DELETE /v1/ratelimit/state",
+            "GET /v1/config",
+            "GET /v1/ratelimit/auth",
+            "GET /v1/ratelimit/state",
+            "POST /v1/config/reload",
+            "POST /v1/ratelimit/check",
+        ]
+    );
 }
