@@ -5,6 +5,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use domain::{Coded, ErrorCode, FieldError};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -113,21 +114,24 @@ impl Problem {
     }
 
     /// The fields of the answer's head: name, in lower case, and value.
-    pub fn fields(&self) -> Vec<(&'static str, String)> {
-        let mut fields = vec![("content-type", "application/problem+json".to_owned())];
-        if self.code == ErrorCode::Unauthenticated {
-            fields.push(("www-authenticate", r#"Bearer realm="sluice""#.to_owned()));
-        }
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, Cow<'static, str>)> {
+        let is_stranger = self.code == ErrorCode::Unauthenticated;
         // A 503 without a time would be retried at once, by everybody.
         let wait = self.retry_after.or((self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(SECOND));
-        fields.extend(wait.map(|wait| ("retry-after", seconds(wait).to_string())));
-        fields
+        let fields = [
+            Some(("content-type", "application/problem+json".into())),
+            is_stranger.then(|| ("www-authenticate", r#"Bearer realm="sluice""#.into())),
+            wait.map(|wait| ("retry-after", seconds(wait).to_string().into())),
+        ];
+        fields.into_iter().flatten()
     }
 
     /// The body of the answer, for a server that is not this crate's; `instance` is the path.
     pub fn render(&self, instance: &str, correlation: &str) -> Vec<u8> {
         let page = Page { problem: self, instance, correlation };
-        serde_json::to_vec(&page).expect("strings and numbers are always JSON")
+        let mut body = Vec::with_capacity(512);
+        serde_json::to_writer(&mut body, &page).expect("strings and numbers are always JSON");
+        body
     }
 }
 

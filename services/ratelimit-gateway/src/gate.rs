@@ -47,7 +47,7 @@ pub(crate) struct Forward {
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) problem: Problem,
-    pub(crate) correlation: String,
+    /// As for [`Forward::answer_fields`].
     pub(crate) answer_fields: HeaderMap,
 }
 
@@ -78,10 +78,9 @@ impl Gate {
 
     /// As [`Gate::admit`], asked by so many proxies that are trusted in addition.
     pub(crate) async fn decide(&self, asked: &Asked<'_>, proxies: usize) -> Passage {
-        let correlation = asked.headers.get(CORRELATION).and_then(|value| value.to_str().ok());
-        let correlation = telemetry::accept(correlation).as_str().to_owned();
-        let mut answer_fields = HeaderMap::new();
-        set(&mut answer_fields, CORRELATION, &correlation);
+        let correlation = correlation_of(asked.headers);
+        let mut answer_fields = HeaderMap::with_capacity(FIELDS);
+        answer_fields.insert(CORRELATION, correlation.clone());
         let judged = match self.recognise(asked, proxies, &mut answer_fields).await {
             Ok(known) => self.judge(&known, &mut answer_fields).await.map(|()| known),
             Err(problem) => Err(problem),
@@ -89,10 +88,10 @@ impl Gate {
         match judged {
             Ok(Known { route, identity, way }) => {
                 let mut request_fields = upstream_fields(asked, &identity, &way);
-                set(&mut request_fields, CORRELATION, &correlation);
+                request_fields.insert(CORRELATION, correlation);
                 Passage::Forward(Forward { route, request_fields, answer_fields })
             }
-            Err(problem) => Passage::Refuse(Refusal { problem, correlation, answer_fields }),
+            Err(problem) => Passage::Refuse(Refusal { problem, answer_fields }),
         }
     }
 
@@ -200,15 +199,21 @@ fn needed(accepts: &[Kind]) -> &'static str {
     }
 }
 
+/// The one that the request brought if it keeps the rule, else a new one.
+pub(crate) fn correlation_of(headers: &HeaderMap) -> HeaderValue {
+    let id = telemetry::accept(headers.get(CORRELATION).and_then(|value| value.to_str().ok()));
+    HeaderValue::try_from(String::from(id)).expect("its rule allows visible ASCII alone")
+}
+
 /// What the upstream is told. Only what trusted proxies said is passed on.
 fn upstream_fields(asked: &Asked<'_>, identity: &Identity, way: &Way) -> HeaderMap {
     let said = |name: &HeaderName| {
         let mut values = asked.headers.get_all(name).iter();
-        let value = values.next().filter(|_| way.is_trusted)?.to_str().ok()?;
+        let value = values.next().filter(|_| way.is_trusted())?.to_str().ok()?;
         values.next().is_none().then_some(value)
     };
-    let mut fields = HeaderMap::new();
-    set(&mut fields, FORWARDED_FOR, &way.forwarded_for);
+    let mut fields = HeaderMap::with_capacity(FIELDS);
+    set(&mut fields, FORWARDED_FOR, &way.forwarded_for());
     let proto = said(&FORWARDED_PROTO).filter(|proto| matches!(*proto, "http" | "https")).unwrap_or("http");
     set(&mut fields, FORWARDED_PROTO, proto);
     set(&mut fields, FORWARDED_HOST, said(&FORWARDED_HOST).unwrap_or(asked.host));
@@ -238,6 +243,8 @@ impl fmt::Debug for Gate {
     }
 }
 
+/// How many fields are set on either side, most of the time: so that they are put in place once.
+const FIELDS: usize = 8;
 pub(crate) const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

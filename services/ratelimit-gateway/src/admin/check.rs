@@ -109,8 +109,8 @@ pub(super) fn explain(standings: &[Standing], demands: &[Demand]) -> Vec<LimitSt
 /// A problem that carries further fields, which the edge would not know.
 pub(super) fn refused(problem: &Problem, path: &str, correlation: &str) -> HttpResponse {
     let mut answer = HttpResponse::build(problem.status());
-    for field in problem.fields() {
-        answer.insert_header(field);
+    for (name, value) in problem.fields() {
+        answer.insert_header((name, &*value));
     }
     answer.body(problem.render(path, correlation))
 }

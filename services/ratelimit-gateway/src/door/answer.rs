@@ -9,6 +9,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_kit::Problem;
+use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -38,24 +39,20 @@ pub(super) fn empty(status: StatusCode) -> Response<Kind> {
     answer
 }
 
-/// A problem as an answer; `path` is its `instance`.
-pub(super) fn problem(
-    problem: &Problem,
-    path: &str,
-    correlation: &str,
-    fields: &HeaderMap,
-) -> Response<Kind> {
-    let mut answer = Response::new(Kind::Own(Some(problem.render(path, correlation).into())));
-    *answer.status_mut() = StatusCode::from_u16(problem.status().as_u16()).expect("a status is a status");
-    let headers = answer.headers_mut();
+/// A problem as an answer with these fields, the correlation id among them; `path` is its `instance`.
+pub(super) fn problem(problem: &Problem, path: &str, mut fields: HeaderMap) -> Response<Kind> {
+    let correlation = fields.get(CORRELATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let body = problem.render(path, correlation);
     for (name, value) in problem.fields() {
-        let value = HeaderValue::from_str(&value).expect("http-kit writes visible ASCII");
-        headers.insert(HeaderName::from_static(name), value);
+        let value = match value {
+            Cow::Borrowed(text) => HeaderValue::from_static(text),
+            Cow::Owned(text) => HeaderValue::from_str(&text).expect("http-kit writes visible ASCII"),
+        };
+        fields.insert(HeaderName::from_static(name), value);
     }
-    if let Ok(correlation) = HeaderValue::from_str(correlation) {
-        headers.insert(CORRELATION, correlation);
-    }
-    super::fields::set(headers, fields);
+    let mut answer = Response::new(Kind::Own(Some(body.into())));
+    *answer.status_mut() = StatusCode::from_u16(problem.status().as_u16()).expect("a status is a status");
+    *answer.headers_mut() = fields;
     answer
 }
 

@@ -10,13 +10,14 @@ use super::refusal::Reason;
 use super::relay::Relay;
 use super::tunnel;
 use super::upload::{Progress, Upload};
-use crate::gate::{Asked, CORRELATION, Forward, Gate, NOT_THE_CLIENTS, Passage};
+use crate::gate::{Asked, CORRELATION, Forward, Gate, NOT_THE_CLIENTS, Passage, Refusal, correlation_of};
 use crate::rules::Timeouts;
 use domain::ErrorCode;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_kit::Problem;
 use hyper::body::{Body, Incoming};
@@ -100,7 +101,7 @@ impl Proxy {
     }
 
     /// What the guard judges of HTTP/1, as far as HTTP/2 can have it. The host, if all is well.
-    fn judge_http2(&self, request: &Request<Incoming>) -> Result<String, Reason> {
+    fn judge_http2(&self, request: &Request<Incoming>) -> Result<HeaderValue, Reason> {
         let (uri, headers) = (request.uri(), request.headers());
         if request.method() == Method::CONNECT {
             return Err(Reason::Connect);
@@ -117,35 +118,34 @@ impl Proxy {
         if !is_asterisk && !is_path {
             return Err(Reason::Target);
         }
-        let authority = uri.authority().map(|authority| authority.as_str().to_owned());
+        let authority = uri.authority().map(Authority::as_str);
         let host = match (authority, headers.contains_key(HOST)) {
-            (Some(authority), false) => authority,
+            (Some(authority), false) => HeaderValue::from_str(authority).map_err(|_| Reason::Host)?,
             (authority, true) => {
                 let host = single_host(headers).ok_or(Reason::Host)?;
-                match authority {
-                    Some(authority) if !authority.eq_ignore_ascii_case(&host) => {
-                        return Err(Reason::OtherHost);
-                    }
-                    _ => host,
+                let is_other = |authority: &str| !authority.as_bytes().eq_ignore_ascii_case(host.as_bytes());
+                if authority.is_some_and(is_other) {
+                    return Err(Reason::OtherHost);
                 }
+                host
             }
             (None, false) => return Err(Reason::Host),
         };
         if head::is_host(host.as_bytes()) { Ok(host) } else { Err(Reason::Host) }
     }
 
-    async fn pass(&self, request: Request<Incoming>, host: String, peer: IpAddr) -> Response<Kind> {
+    async fn pass(&self, request: Request<Incoming>, host: HeaderValue, peer: IpAddr) -> Response<Kind> {
         let (parts, body) = request.into_parts();
         if body.size_hint().lower() > self.body_bytes_max {
             return refuse(Reason::BodyTooLarge, parts.uri.path(), &parts.headers);
         }
+        let Ok(name) = host.to_str() else { return refuse(Reason::Host, parts.uri.path(), &parts.headers) };
         let asked =
-            Asked { method: &parts.method, uri: &parts.uri, host: &host, headers: &parts.headers, peer };
+            Asked { method: &parts.method, uri: &parts.uri, host: name, headers: &parts.headers, peer };
         match self.gate.admit(&asked).await {
             Passage::Forward(forward) => self.forward(parts, body, host, forward).await,
-            Passage::Refuse(refusal) => {
-                let (path, fields) = (parts.uri.path(), &refusal.answer_fields);
-                let mut answer = answer::problem(&refusal.problem, path, &refusal.correlation, fields);
+            Passage::Refuse(Refusal { problem, answer_fields }) => {
+                let mut answer = answer::problem(&problem, parts.uri.path(), answer_fields);
                 // A client that waits for a 100 sends nothing more.
                 if parts.version == Version::HTTP_11 && !expects_100(&parts.headers) && drained(body).await {
                     answer.extensions_mut().insert(BodyRead);
@@ -159,18 +159,18 @@ impl Proxy {
         &self,
         mut parts: Parts,
         body: Incoming,
-        host: String,
-        forward: Forward,
+        host: HeaderValue,
+        mut forward: Forward,
     ) -> Response<Kind> {
-        let route = &forward.route;
         if fields::count_hop(&parts.method, &mut parts.headers) == Hops::EndHere {
-            return end_here(&parts, &forward.answer_fields);
+            return end_here(&parts, forward.answer_fields);
         }
         let upgrade =
             parts.headers.contains_key(UPGRADE).then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
         let gated = parts.version == Version::HTTP_11 && expects_100(&parts.headers);
         let (upload, progress) = Upload::new(body, self.body_bytes_max, gated);
-        prepare(&mut parts, &host, &forward, progress.is_some(), upgrade.is_some());
+        let told = std::mem::take(&mut forward.request_fields);
+        prepare(&mut parts, host, told, progress.is_some(), upgrade.is_some());
 
         let uri = parts.uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
         let mut request = Request::new(upload);
@@ -194,7 +194,7 @@ impl Proxy {
             Ok((answer, lease)) => {
                 let status = answer.status().as_u16();
                 tracing::debug!(
-                    route.name = route.name,
+                    route.name = forward.route.name,
                     http.method = %parts.method,
                     http.status = status,
                     "{} {} answered {status}",
@@ -203,11 +203,7 @@ impl Proxy {
                 );
                 self.bring_back(answer, lease, &forward, progress, upgrade)
             }
-            Err(problem) => {
-                let correlation = forward.answer_fields.get(CORRELATION);
-                let correlation = correlation.and_then(|value| value.to_str().ok()).unwrap_or_default();
-                answer::problem(&problem, parts.uri.path(), correlation, &forward.answer_fields)
-            }
+            Err(problem) => answer::problem(&problem, parts.uri.path(), forward.answer_fields),
         }
     }
 
@@ -348,21 +344,17 @@ fn unreachable(cause: NoConnection) -> Problem {
 }
 
 /// The head as the upstream gets it.
-fn prepare(parts: &mut Parts, host: &str, forward: &Forward, has_body: bool, is_upgrade: bool) {
+fn prepare(parts: &mut Parts, host: HeaderValue, told: HeaderMap, has_body: bool, is_upgrade: bool) {
     let headers = &mut parts.headers;
     let takes_trailers = fields::takes_trailers(headers);
     fields::strip_hop(headers);
-    fields::remove_forged(headers, &NOT_THE_CLIENTS, &forward.request_fields);
+    fields::remove_forged(headers, &NOT_THE_CLIENTS, &told);
     if parts.version == Version::HTTP_2 {
         fields::join_cookies(headers);
     }
-    for name in forward.request_fields.keys() {
-        headers.remove(name);
-    }
-    headers.extend(forward.request_fields.clone());
-    if let Ok(host) = HeaderValue::from_str(host) {
-        headers.insert(HOST, host);
-    }
+    // Each in place of all that the request says there.
+    headers.extend(told);
+    headers.insert(HOST, host);
     fields::add_via(headers, parts.version);
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -380,19 +372,19 @@ fn prepare(parts: &mut Parts, host: &str, forward: &Forward, has_body: bool, is_
 }
 
 /// `Max-Forwards: 0`: we answer in the upstream's place. `TRACE` would show fields that only the upstream may see.
-fn end_here(parts: &Parts, fields: &HeaderMap) -> Response<Kind> {
+fn end_here(parts: &Parts, fields: HeaderMap) -> Response<Kind> {
     if parts.method == Method::TRACE {
         return refuse(Reason::Trace, parts.uri.path(), &parts.headers);
     }
     let mut answer = answer::empty(StatusCode::NO_CONTENT);
-    fields::set(answer.headers_mut(), fields);
+    *answer.headers_mut() = fields;
     answer
 }
 
 /// A problem that the gate knows nothing of.
 fn refuse(reason: Reason, path: &str, headers: &HeaderMap) -> Response<Kind> {
-    let correlation = telemetry::accept(headers.get(CORRELATION).and_then(|value| value.to_str().ok()));
-    answer::problem(&reason.problem(), path, correlation.as_str(), &HeaderMap::new())
+    let fields = HeaderMap::from_iter([(CORRELATION, correlation_of(headers))]);
+    answer::problem(&reason.problem(), path, fields)
 }
 
 /// The request's body was read to its end, so another request may follow.
@@ -418,10 +410,10 @@ fn closing(mut answer: Response<Kind>) -> Response<Kind> {
     answer
 }
 
-fn single_host(headers: &HeaderMap) -> Option<String> {
+fn single_host(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut hosts = headers.get_all(HOST).into_iter();
-    let host = hosts.next()?.to_str().ok()?;
-    hosts.next().is_none().then(|| host.to_owned())
+    let host = hosts.next()?;
+    hosts.next().is_none().then(|| host.clone())
 }
 
 fn expects_100(headers: &HeaderMap) -> bool {

@@ -1,16 +1,16 @@
 //! Whose address it is: the socket's, or what the proxies before us saw.
 
 use http::{HeaderMap, HeaderName};
+use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
 
 /// From the client to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Way {
     pub(crate) client: IpAddr,
-    /// `X-Forwarded-For` for the upstream: what trusted proxies said, and who called us.
-    pub(crate) forwarded_for: String,
-    /// Whether the proxies' other words (`X-Forwarded-Proto`, `-Host`) count.
-    pub(crate) is_trusted: bool,
+    /// What trusted proxies saw, the nearest first. When there is any, their other words (`X-Forwarded-Proto`, `-Host`) count.
+    seen: Vec<IpAddr>,
+    peer: IpAddr,
 }
 
 impl Way {
@@ -23,13 +23,22 @@ impl Way {
         let entries = fields.flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b','));
         let seen: Option<Vec<IpAddr>> = entries.take(hops).map(address).collect();
         let seen = seen.filter(|seen| seen.len() == hops).unwrap_or_default();
-        let is_trusted = !seen.is_empty();
-        let chain = seen.iter().rev().chain([&peer]);
-        Self {
-            client: seen.last().copied().unwrap_or(peer),
-            forwarded_for: chain.map(IpAddr::to_string).collect::<Vec<_>>().join(", "),
-            is_trusted,
+        Self { client: seen.last().copied().unwrap_or(peer), seen, peer }
+    }
+
+    /// Whether what proxies said counts.
+    pub(crate) fn is_trusted(&self) -> bool {
+        !self.seen.is_empty()
+    }
+
+    /// `X-Forwarded-For` for the upstream: what trusted proxies said, and who called us.
+    pub(crate) fn forwarded_for(&self) -> String {
+        let mut text = String::with_capacity(64);
+        for address in self.seen.iter().rev() {
+            let _ = write!(text, "{address}, ");
         }
+        let _ = write!(text, "{}", self.peer);
+        text
     }
 }
 
@@ -74,7 +83,7 @@ mod tests {
 
     fn way(hops: usize, lines: &[&[u8]]) -> (String, String) {
         let way = Way::new(&fields(lines), "::ffff:192.0.2.1".parse().unwrap(), hops);
-        (way.client.to_string(), way.forwarded_for)
+        (way.client.to_string(), way.forwarded_for())
     }
 
     #[test]
@@ -206,8 +215,8 @@ mod tests {
             let seen: Option<Vec<IpAddr>> = trusted.and_then(|entries| entries.iter().map(|entry| super::address(entry)).collect());
             let seen = seen.unwrap_or_default();
             prop_assert_eq!(way.client, seen.first().copied().unwrap_or(PEER));
-            prop_assert_eq!(way.is_trusted, !seen.is_empty());
-            let told: Vec<IpAddr> = way.forwarded_for.split(", ").map(|text| text.parse().unwrap()).collect();
+            prop_assert_eq!(way.is_trusted(), !seen.is_empty());
+            let told: Vec<IpAddr> = way.forwarded_for().split(", ").map(|text| text.parse().unwrap()).collect();
             prop_assert_eq!(told, seen.iter().copied().chain([PEER]).collect::<Vec<_>>());
         }
     }

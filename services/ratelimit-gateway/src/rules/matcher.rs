@@ -60,9 +60,9 @@ impl Matcher {
     /// # Errors
     /// The methods for which there is one; none for a path that leads nowhere.
     pub(crate) fn find(&self, host: &str, path: &str, method: &Method) -> Result<&Arc<Route>, Vec<&Method>> {
-        let host = name_of(host).to_ascii_lowercase();
+        let host = name_of(host);
         let takes = |way: &&Way| way.route.methods.is_empty() || way.route.methods.contains(method);
-        let leads = |way: &&Way| way.host.fits(&host) && way.route.path.fits(path);
+        let leads = |way: &&Way| way.host.fits(host) && way.route.path.fits(path);
         let route = self.ways.iter().find(|way| takes(way) && leads(way)).map(|way| &way.route);
         route.ok_or_else(|| {
             let mut others: Vec<&Method> = Vec::new();
@@ -99,10 +99,14 @@ impl HostPattern {
         Ok(if below { Self::Below(format!(".{name}")) } else { Self::Exactly(text) })
     }
 
+    /// In any case (RFC 9110, section 4.2.3).
     fn fits(&self, host: &str) -> bool {
         match self {
-            Self::Exactly(name) => name == host,
-            Self::Below(end) => host.len() > end.len() && host.ends_with(&**end),
+            Self::Exactly(name) => name.eq_ignore_ascii_case(host),
+            Self::Below(end) => {
+                let start = host.len().checked_sub(end.len()).filter(|start| *start > 0);
+                start.is_some_and(|start| host.as_bytes()[start..].eq_ignore_ascii_case(end.as_bytes()))
+            }
             Self::Any => true,
         }
     }

@@ -45,14 +45,17 @@ impl Policy {
     /// Whose count a request goes to. A user or project that it does not have is replaced by its address, so that nobody
     /// escapes a limit by saying less.
     pub(crate) fn scope_of(&self, identity: &Identity, address: IpAddr) -> Scope {
+        let of = |part: &Part| match (part, &identity.project, &identity.user) {
+            (Part::All, _, _) => Scope::all(),
+            (Part::Project, Some(project), _) => Scope::project(project),
+            (Part::User, _, Some(user)) => Scope::user(user),
+            (Part::Project | Part::User | Part::Ip, _, _) => Scope::ip(address),
+        };
+        if let [part] = &self.scope[..] {
+            return of(part);
+        }
         let mut parts: Vec<Scope> = Vec::with_capacity(self.scope.len());
-        for part in &self.scope {
-            let scope = match (part, &identity.project, &identity.user) {
-                (Part::All, _, _) => Scope::all(),
-                (Part::Project, Some(project), _) => Scope::project(project),
-                (Part::User, _, Some(user)) => Scope::user(user),
-                (Part::Project | Part::User | Part::Ip, _, _) => Scope::ip(address),
-            };
+        for scope in self.scope.iter().map(of) {
             if !parts.contains(&scope) {
                 parts.push(scope);
             }
