@@ -178,10 +178,6 @@ impl Known<'_> {
         let upstream = self.upstreams.get(entry.upstream.get_ref()).cloned();
         let upstream = upstream.ok_or_else(|| of(&entry.upstream, "there is no upstream of this name"))?;
         let host = |text: &Spanned<String>| HostPattern::parse(text.get_ref()).map_err(|why| of(text, why));
-        let method = |text: &Spanned<String>| {
-            let method = text.get_ref().parse::<Method>();
-            method.map_err(|_| of(text, "not a method"))
-        };
         let policy = |text: &Spanned<String>| {
             let found = self.policies.iter().find(|(name, _)| name.as_str() == text.get_ref());
             found.map(|(_, policy)| policy.clone()).ok_or_else(|| of(text, "there is no policy of this name"))
@@ -209,7 +205,7 @@ impl Known<'_> {
             name,
             hosts: entry.hosts.iter().map(host).collect::<Result<_, _>>()?,
             path,
-            methods: entry.methods.iter().map(method).collect::<Result<_, _>>()?,
+            methods: methods(&entry.methods)?,
             upstream,
             cost: cost(entry.cost.as_ref(), &policies)?,
             policies,
@@ -223,6 +219,16 @@ impl Known<'_> {
             timeouts: entry.timeouts.into(),
         })
     }
+}
+
+/// Whoever may GET may ask for the head of it alone (RFC 9110, section 9.3.2).
+fn methods(entries: &[Spanned<String>]) -> Result<Vec<Method>, Mistake> {
+    let method = |text: &Spanned<String>| text.get_ref().parse().map_err(|_| of(text, "not a method"));
+    let mut methods: Vec<Method> = entries.iter().map(method).collect::<Result<_, _>>()?;
+    if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
+        methods.push(Method::HEAD);
+    }
+    Ok(methods)
 }
 
 fn cost(entry: Option<&Spanned<u32>>, policies: &[Arc<Policy>]) -> Result<u32, Mistake> {

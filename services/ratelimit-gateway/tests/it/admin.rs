@@ -125,7 +125,7 @@ async fn the_rules_that_hold_are_shown_whole() {
 
     let config = gateway.admin.json(gateway.admin.get("/v1/config")).await;
     let shown = json!({
-        "name": "a", "hosts": ["x.org", "*.x.org"], "path": "/a/{b}", "exact": true, "methods": ["GET"],
+        "name": "a", "hosts": ["x.org", "*.x.org"], "path": "/a/{b}", "exact": true, "methods": ["GET", "HEAD"],
         "upstream": "app", "policies": ["user"], "cost": 2, "redis_away": "local", "identity": ["api_key"],
         "identity_required": true, "timeouts": { "connect_ms": 3000, "head_ms": 5, "idle_ms": 60000 },
     });

@@ -56,15 +56,16 @@ async fn a_path_that_is_there_for_other_methods_says_for_which() {
     };
     let rules = route("tasks", "/q/{queue}", "[\"POST\"]")
         + &route("list", "/q", "[\"GET\", \"POST\"]")
-        + &route("one", "/q/one", "[\"DELETE\"]");
+        + &route("one", "/q/one", "[\"DELETE\"]")
+        + &route("only", "/only", "[\"POST\"]");
     let gateway = Gateway::start(&rules).await;
 
     for (method, path, allow) in [
-        (Method::PUT, "/q", "GET, POST"),
-        (Method::PUT, "/q/x", "POST, GET"),
-        (Method::PUT, "/%71//one/../one", "DELETE, POST, GET"),
-        (Method::OPTIONS, "/q", "GET, POST"),
-        (Method::HEAD, "/q", "GET, POST"),
+        (Method::PUT, "/q", "GET, POST, HEAD"),
+        (Method::PUT, "/q/x", "POST, GET, HEAD"),
+        (Method::PUT, "/%71//one/../one", "DELETE, POST, GET, HEAD"),
+        (Method::OPTIONS, "/q", "GET, POST, HEAD"),
+        (Method::HEAD, "/only", "POST"),
     ] {
         let refused = gateway.public.request(method.clone(), path).send().await.unwrap();
         assert_eq!((refused.status().as_u16(), &*of(&refused, "allow")), (405, allow), "{method} {path}");
@@ -72,6 +73,8 @@ async fn a_path_that_is_there_for_other_methods_says_for_which() {
             expect_problem(refused, 405, None).await;
         }
     }
+    let head = gateway.public.request(Method::HEAD, "/q").send().await.unwrap();
+    assert_eq!(head.status(), 200, "who may GET may ask for the head");
     let less_specific = gateway.public.get("/q/one").send().await.unwrap();
     assert_eq!((less_specific.status().as_u16(), of(&less_specific, "allow")), (200, String::new()));
 }
