@@ -2,6 +2,7 @@
 
 pub mod cache;
 mod error;
+mod long_poll;
 mod names;
 mod operation;
 pub mod progress;
@@ -13,6 +14,7 @@ mod task;
 mod time;
 
 pub use error::{Coded, ErrorCode, FieldError};
+pub use long_poll::LongPoll;
 pub use names::{
     CorrelationId, EntryName, IdempotencyKey, InvalidName, LaneName, OperationId, PolicyName, ProjectId,
     QueueName, StepName, TagName, UserId, WorkerName,

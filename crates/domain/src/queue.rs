@@ -3,8 +3,8 @@
 //! Payloads and results are the caller's own JSON and pass through as they are.
 
 use crate::{
-    CorrelationId, FencingToken, LaneName, OperationId, ProjectId, QueueName, TaskId, TaskState, Timestamp,
-    WorkerName, progress,
+    CorrelationId, FencingToken, LaneName, LongPoll, OperationId, ProjectId, QueueName, TaskId, TaskState,
+    Timestamp, WorkerName, progress,
 };
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -267,8 +267,8 @@ pub struct LeaseRequest {
     pub lease_ms: Option<u64>,
     /// How long to wait for the first task; what is over 30 s counts as 30 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(default = 0))]
-    pub wait_ms: Option<u64>,
+    #[cfg_attr(feature = "openapi", schema(value_type = u64, default = 0))]
+    pub wait_ms: Option<LongPoll>,
 }
 
 /// The answer to a lease request.

@@ -4,8 +4,8 @@ use crate::rights::{require, resource};
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, LOCATION};
 use actix_web::web::Data;
-use domain::OperationId;
 use domain::progress::{NewOperation, Snapshot, Standing};
+use domain::{LongPoll, OperationId};
 use http_kit::{Access, Action, Correlation, Json, Path, Problem, Query};
 use progress::{Hub, Operations, ProgressError, WatchError};
 use serde::Deserialize;
@@ -40,7 +40,8 @@ pub(crate) async fn create(
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wait {
     /// Wait until there is something after `after`, in milliseconds; at most 30,000.
-    wait_ms: Option<u64>,
+    #[param(value_type = Option<u64>)]
+    wait_ms: Option<LongPoll>,
     /// The cursor of the last snapshot.
     after: Option<String>,
 }
@@ -48,7 +49,7 @@ pub(crate) struct Wait {
 impl Wait {
     /// After which cursor, and how long; nothing when only one of them was given.
     fn asked(&self) -> Option<(&str, Duration)> {
-        Some((self.after.as_deref()?, Duration::from_millis(self.wait_ms?).min(LONGEST_WAIT)))
+        Some((self.after.as_deref()?, self.wait_ms?.duration()))
     }
 }
 
@@ -96,20 +97,18 @@ pub(crate) async fn delete(
     Ok(HttpResponse::NoContent().finish())
 }
 
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_long_poll_waits_half_a_minute_at_most() {
-        for (asked, waits_ms) in [(7, 7), (30_000, 30_000), (u64::MAX, 30_000)] {
-            let wait = Wait { wait_ms: Some(asked), after: Some("e.1".to_owned()) };
-            assert_eq!(wait.asked(), Some(("e.1", Duration::from_millis(waits_ms))), "{asked}");
-        }
-        for (wait_ms, after) in [(Some(7), None), (None, Some("e.1".to_owned()))] {
-            assert_eq!(Wait { wait_ms, after }.asked(), None);
-        }
+    fn a_long_poll_says_how_long_and_after_what() {
+        let (after, wait_ms) = (Some("e.1".to_owned()), Some(LongPoll::from_millis(7)));
+        let asked = |after: &Option<String>, wait_ms| {
+            let wait = Wait { wait_ms, after: after.clone() };
+            wait.asked().map(|(after, wait)| (after.to_owned(), wait))
+        };
+        assert_eq!(asked(&after, wait_ms), Some(("e.1".to_owned(), Duration::from_millis(7))));
+        assert_eq!((asked(&None, wait_ms), asked(&after, None)), (None, None));
     }
 }

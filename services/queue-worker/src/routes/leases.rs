@@ -4,7 +4,6 @@
 //! array each item has an answer of its own, and the call is 200.
 
 use crate::app::App;
-use crate::routes::tasks::wait;
 use crate::views;
 use actix_web::HttpResponse;
 use actix_web::web::Data;
@@ -37,7 +36,7 @@ pub(crate) async fn lease(
     app: Data<App>,
 ) -> Result<HttpResponse, Problem> {
     access.require(Action::QueueWork, name.as_str())?;
-    let wait = wait(request.wait_ms);
+    let wait = request.wait_ms.unwrap_or_default().duration();
     let request = lease_request(&app, &name, request)?;
     let queue = app.existing(&name).await?;
     let leased = tokio::select! { // Dropped, by a stop or a client that hangs up, the engine's call gives back its tasks.

@@ -8,7 +8,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 use actix_web::web::Data;
 use bytes::Bytes;
-use domain::{CorrelationId, ErrorCode, QueueName, TaskId, TaskState, queue as wire};
+use domain::{CorrelationId, ErrorCode, LongPoll, QueueName, TaskId, TaskState, queue as wire};
 use http_kit::{Access, Action, Correlation, Json, Path, Problem, Query, TraceParent};
 use queue::{Backoff, EnqueueError, NewTask, OrderOnRetry, Shelf, Start, TaskError};
 use serde::Deserialize;
@@ -157,7 +157,7 @@ pub(crate) async fn show(
 ) -> Result<HttpResponse, Problem> {
     access.require(Action::QueueRead, name.as_str())?;
     let queue = app.existing(&name).await?;
-    let wait = wait(wait_ms);
+    let wait = wait_ms.unwrap_or_default().duration();
     let (task, result) = tokio::select! { // Both may be dropped: they only read.
         found = queue.wait(id, wait) => found.map_err(|error| missing(error, id))?,
         () = app.stop().cancelled(), if !wait.is_zero() => queue.result(id).await?,
@@ -261,8 +261,8 @@ impl ListedState {
 #[into_params(parameter_in = Query)]
 pub(crate) struct WaitQuery {
     /// Answer when the task ends, at the latest after so long; what is over 30,000 counts as 30,000.
-    #[param(default = 0)]
-    wait_ms: Option<u64>,
+    #[param(value_type = Option<u64>, default = 0)]
+    wait_ms: Option<LongPoll>,
 }
 
 /// Where a request comes from: its tasks are followed by the same ids.
@@ -332,11 +332,6 @@ pub(crate) async fn page(
     Ok(HttpResponse::Ok().json(wire::TaskPage { tasks, next: found.next.map(|next| next.to_string()) }))
 }
 
-/// A long poll's wait: 30 s at most.
-pub(crate) fn wait(wait_ms: Option<u64>) -> Duration {
-    Duration::from_millis(wait_ms.unwrap_or(0)).min(LONGEST_WAIT)
-}
-
 /// Names the field where it stands in the body; `at` gives the place of a task.
 fn refused(error: EnqueueError, at: impl Fn(usize) -> String) -> Problem {
     match error {
@@ -363,16 +358,3 @@ fn on_wire(enqueued: queue::Enqueued) -> wire::Enqueued {
 const MOST_IDS: usize = 1000;
 const USUAL_PAGE: u16 = 50;
 const LONGEST_PAGE: usize = 100;
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_poll_waits_half_a_minute_at_most() {
-        for (asked, waits) in [(None, 0), (Some(7), 7), (Some(30_000), 30_000), (Some(u64::MAX), 30_000)] {
-            assert_eq!(wait(asked), Duration::from_millis(waits), "{asked:?}");
-        }
-    }
-}
