@@ -247,6 +247,9 @@ async fn a_count_knows_eight_windows_and_always_the_longest() {
         "forgotten, and known by the others"
     );
     assert_eq!(server.cli(&["STRLEN", "rl:{user:42}:p"]).await, (1 + 8 * 27).to_string());
+    clock.advance(SECOND * 200);
+    assert!(ask(&limiter, &user("42", "p", &[(1000, SECOND)])).await.admitted);
+    assert_eq!(used(&limiter, &long).await, 71, "what the others have forgotten");
 
     clock.advance(SECOND * 3601);
     assert!(ask(&limiter, &user("42", "p", &[(1000, SECOND)])).await.admitted);
