@@ -341,7 +341,10 @@ async fn a_value_of_an_unknown_version_is_refused_and_harms_no_other_check() {
     server.cli(&["SET", "rl:{user:old}:p", "\u{2}"]).await;
     let (old, new) = (user("old", "p", &[(1, SECOND)]), user("new", "p", &[(1, SECOND)]));
 
-    let (refused, judged) = tokio::join!(limiter.peek(std::slice::from_ref(&old), 1), ask(&limiter, &new));
+    // While the first is under way, the others wait for each other and share a call.
+    let first = user("first", "p", &[(1, SECOND)]);
+    let peek = limiter.peek(std::slice::from_ref(&old), 1);
+    let (_, refused, judged) = tokio::join!(ask(&limiter, &first), peek, ask(&limiter, &new));
 
     assert!(matches!(refused, Err(LimitError::Redis(_))), "{refused:?}");
     assert!(judged.admitted);
