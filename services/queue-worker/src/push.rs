@@ -71,7 +71,8 @@ impl Push {
 
     /// What an answer means for its task. See the table in docs/queue.md.
     async fn judge(&self, context: &Context, answer: Response) -> Result<Done, Failure> {
-        let status = answer.status();
+        let (status, id) = (answer.status(), context.task().id);
+        tracing::debug!(task.id = %id, http.status = status.as_u16(), "the target answered task {id} with {status}");
         if status == StatusCode::ACCEPTED {
             // A whole lease from now on. Should that fail, there is still what is left of it.
             let _ = self.queue.extend(&context.lease(), context.lease_time()).await;

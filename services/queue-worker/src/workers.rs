@@ -7,7 +7,7 @@ use crate::reporter::ProgressReporter;
 use cache::{Cache, Limits};
 use domain::queue::Executor;
 use domain::{QueueName, WorkerName};
-use queue::{EnqueueError, Queues, Worker, WorkerOptions};
+use queue::{Context, Done, EnqueueError, Failure, Handler, Queues, Worker, WorkerOptions};
 use rand::RngExt;
 use redis_core::Redis;
 use std::sync::Arc;
@@ -16,8 +16,24 @@ use tokio_util::sync::CancellationToken;
 
 /// A worker of one queue, whatever its executor.
 pub(crate) enum AnyWorker {
-    Push(Worker<Push>),
-    Export(Worker<ExportProject>),
+    Push(Worker<Followed<Push>>),
+    Export(Worker<Followed<ExportProject>>),
+}
+
+/// A handler whose every line of log names its task's correlation id.
+pub(crate) struct Followed<H>(H);
+
+impl<H: Handler> Handler for Followed<H> {
+    type Payload = H::Payload;
+
+    async fn handle(&self, payload: H::Payload, context: Context) -> Result<Done, Failure> {
+        let correlation = context.task().correlation.clone();
+        let handled = self.0.handle(payload, context);
+        match correlation {
+            Some(id) => telemetry::correlated(id, handled).await,
+            None => handled.await,
+        }
+    }
 }
 
 impl AnyWorker {
@@ -44,12 +60,12 @@ pub(crate) fn all(
         let options = options(config, &settings, name.clone());
         workers.push(match (settings.executor_of(&queue_name), settings.handler) {
             (Executor::Push, _) => {
-                let push = Push::new(queue.clone(), redis.clock().clone(), &settings)?;
+                let push = Followed(Push::new(queue.clone(), redis.clock().clone(), &settings)?);
                 AnyWorker::Push(Worker::new(queue, push, options).with_reporter(Arc::new(reporter.clone())))
             }
             (Executor::Native, HandlerName::ExportProject) => {
                 let cache = Cache::new(redis.clone(), Limits::default());
-                let handler = ExportProject::new(cache, config.spool_dir.clone());
+                let handler = Followed(ExportProject::new(cache, config.spool_dir.clone()));
                 AnyWorker::Export(
                     Worker::new(queue, handler, options).with_reporter(Arc::new(reporter.clone())),
                 )

@@ -46,6 +46,21 @@ async fn a_task_is_posted_and_the_answer_is_its_result() {
 }
 
 #[tokio::test]
+async fn what_is_logged_while_a_task_runs_names_its_correlation_id() {
+    let target = Target::answering(&["200 OK"]).await;
+    let stage = pushing_to(&target, &[("SLUICE__LOG__LEVEL", "info,queue_worker::push=debug")]).await;
+    let request = stage.api.post("/v1/queues/mail/tasks", &json!({"payload": 1}));
+    let request = request.header("X-Correlation-ID", "order-7");
+    let id = stage.api.json(request).await["id"].as_str().unwrap().to_owned();
+
+    let line = format!("the target answered task {id} with 200 OK");
+    let logged =
+        until(async || stage.service.log().lines().find(|it| it.contains(&line)).map(str::to_owned), SOON)
+            .await;
+    assert!(logged.contains("order-7"), "{logged}");
+}
+
+#[tokio::test]
 async fn a_target_that_accepts_acks_later_with_the_same_token() {
     let target = Target::answering(&["202 Accepted"]).await;
     let stage = pushing_to(&target, &[]).await;
