@@ -159,7 +159,7 @@ impl Inner {
     fn known(&self, keys: &[Key], demands: &[Demand], cost: u32, now: Instant) -> Option<Verdict> {
         let mut standings = Vec::new();
         for (index, (key, demand)) in keys.iter().zip(demands).enumerate() {
-            if cost > 0 && !demand.dry_run {
+            if !demand.dry_run {
                 let found = self.denials.find(key.as_bytes(), demand, index, cost, now);
                 standings.extend(found.into_iter().flatten());
             }

@@ -120,7 +120,7 @@ async fn looking_charges_nothing() {
             assert!(limiter.peek(&policy, 1).await.unwrap().admitted);
             assert!(limiter.check(&policy, 0, Away::Closed).await.unwrap().admitted);
         }
-        assert_eq!(used(&limiter, &policy[0]).await, 0);
+        assert_eq!(server.cli(&["EXISTS", "rl:{user:42}:p"]).await, "0");
         assert_eq!(admitted_of(&limiter, &policy[0], 5).await, 2);
         let full = limiter.peek(&policy, 1).await.unwrap();
         assert_eq!((full.admitted, full.standings[0].wait), (false, SECOND + MS));
@@ -140,6 +140,17 @@ async fn a_reset_gives_the_whole_limit_back() {
         assert_eq!(admitted_of(&limiter, &policy, 5).await, 2);
     })
     .await;
+}
+
+/// A charge is given back within ten seconds or not at all; until then the reset has to be known.
+#[tokio::test]
+async fn a_reset_is_remembered_for_as_long_as_a_charge_may_be_given_back() {
+    let server = testkit::RedisServer::start().await;
+    let policy = user("42", "p", &[(2, SECOND)]);
+    let now_s: u64 = server.cli(&["TIME"]).await.lines().next().unwrap().parse().unwrap();
+    limiter_on(&server.url()).reset(&policy.policy, &policy.scope).await.unwrap();
+    let forgotten_at: u64 = server.cli(&["PEXPIRETIME", "rl:{user:42}:p:reset"]).await.parse().unwrap();
+    assert!(forgotten_at > (now_s + 10) * 1000, "{} ms", forgotten_at - now_s * 1000);
 }
 
 #[tokio::test]
