@@ -58,3 +58,31 @@ pub(crate) fn read(reply: &Reply, demands: &[Demand]) -> Result<(bool, Vec<Stand
     }
     Ok((admitted, standings))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Limits, Scope};
+    use std::sync::Arc;
+
+    #[test]
+    fn an_answer_of_another_shape_is_an_error_and_never_a_verdict() {
+        let limits = Arc::new(Limits::one(5, Duration::from_secs(60)).unwrap());
+        let demands = [Demand { policy: "p".parse().unwrap(), scope: Scope::all(), limits, dry_run: false }];
+        // B admitted, I6 now, I4 used, I6 room, I6 wait
+        let whole =
+            [&[0][..], &[9, 0, 0, 0, 0, 0], &[5, 0, 0, 0], &[7, 0, 0, 0, 0, 0], &[8, 1, 0, 0, 0, 0]].concat();
+        let read = |text: &[u8]| read(&Reply::Text(text.to_vec().into()), &demands);
+
+        let (admitted, standings) = read(&whole).unwrap();
+        let Standing { used, room_in, wait, judged_at_ms, denies, .. } = standings[0];
+        assert_eq!((admitted, used, judged_at_ms, denies), (false, 5, 9, true));
+        assert_eq!((room_in, wait), (Duration::from_millis(7), Duration::from_millis(264)));
+        for short in 0..whole.len() {
+            assert!(matches!(read(&whole[..short]), Err(RedisError::Protocol(_))), "{short} bytes");
+        }
+        for other in [Reply::Nil, Reply::Int(1), Reply::Array(Vec::new())] {
+            assert!(matches!(super::read(&other, &demands), Err(RedisError::Protocol(_))), "{other:?}");
+        }
+    }
+}

@@ -188,8 +188,27 @@ mod tests {
     }
 
     #[test]
+    fn who_was_denied_comes_again_when_the_last_of_those_that_deny_has_room() {
+        let standing = |wait_s, denies| {
+            let wait = Duration::from_secs(wait_s);
+            Standing { demand: 0, window: 0, limit: 5, used: 5, room_in: wait, wait, denies, judged_at_ms: 1 }
+        };
+        // The third is a rehearsal.
+        let standings = vec![standing(5, true), standing(7, true), standing(60, false)];
+        for (admitted, retry_after) in [(false, Some(Duration::from_secs(7))), (true, None)] {
+            let standings = standings.clone();
+            let verdict = Verdict { admitted, mode: Mode::Exact, local: false, standings };
+            assert_eq!(verdict.retry_after(), retry_after);
+        }
+    }
+
+    #[test]
     fn a_combination_is_none_of_its_parts() {
         let (user, project) = (Scope::user(&"42".parse().unwrap()), Scope::project(&"acme".parse().unwrap()));
+        assert_eq!(
+            (user.as_str(), project.as_str(), Scope::all().as_str()),
+            ("user:42", "project:acme", "all")
+        );
         assert_eq!(Scope::combined(&[project, user]).as_str(), "project:acme+user:42");
     }
 }

@@ -220,7 +220,11 @@ mod tests {
 
         let at = |ms| denials.find(&key, &demand, 3, 1, sent + Duration::from_millis(ms));
         let standing = at(400).unwrap()[0];
-        assert_eq!((standing.demand, standing.wait, standing.denies), (3, Duration::from_millis(600), true));
+        let rest = Duration::from_millis(600);
+        assert_eq!(
+            (standing.demand, standing.wait, standing.room_in, standing.denies),
+            (3, rest, rest, true)
+        );
         assert!(at(999).is_some());
         assert!(at(1000).is_none());
     }
@@ -264,6 +268,18 @@ mod tests {
             denials.keep(&key, &demand, 1, &denied(1000), (sent, LONG), before);
             assert!(denials.find(&key, &demand, 0, 1, sent).is_none());
         }
+    }
+
+    #[test]
+    fn counts_share_its_places_evenly() {
+        let (denials, sent) = (Denials::new(1_024), Instant::now());
+        let users: Vec<_> = (0..64).map(|n| demand(&n.to_string(), 5)).collect();
+        for (key, demand) in &users {
+            denials.keep(key, demand, 1, &denied(1000), (sent, LONG), denials.epoch());
+        }
+        let known =
+            users.iter().filter(|(key, demand)| denials.find(key, demand, 0, 1, sent).is_some()).count();
+        assert!(known >= 60, "{known} of 64");
     }
 
     #[test]

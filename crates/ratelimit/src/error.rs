@@ -65,3 +65,25 @@ impl Coded for LimitError {
 
 /// How many demands one check may have.
 pub(crate) const MOST_DEMANDS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_whose_it_is_and_when_to_come_again() {
+        let second = Duration::from_secs(1);
+        let too_much = LimitError::CostAboveLimit { policy: "p".parse().unwrap(), cost: 8, limit: 7 };
+        for (error, code, retry_after) in [
+            (too_much.clone(), ErrorCode::InvalidInput, None),
+            (LimitError::TooManyDemands(17), ErrorCode::InvalidInput, None),
+            (LimitError::Away { retry_after: second }, ErrorCode::Unavailable, Some(second)),
+            (LimitError::Overloaded { retry_after: second }, ErrorCode::Unavailable, Some(second)),
+            (LimitError::Redis(RedisError::Unknown), ErrorCode::OutcomeUnknown, Some(second)),
+            (LimitError::Redis(RedisError::Overloaded), ErrorCode::Unavailable, Some(second)),
+        ] {
+            assert_eq!((error.code(), error.retry_after()), (code, retry_after), "{error}");
+        }
+        assert_eq!(too_much.fields(), [FieldError::new("/cost", too_much.to_string())]);
+    }
+}

@@ -244,6 +244,12 @@ mod tests {
         assert!((1..=20).all(|length_s| check(1000, length_s, length_s as f64 * 2.0).admitted));
         let denied = check(5, 60, 41.0);
         assert_eq!((denied.admitted, denied.standings[0].used), (false, 25));
+        assert_eq!(
+            denied.standings[0].wait,
+            Duration::from_millis(51_001),
+            "of the 32nd second, the last of 21"
+        );
+        assert_eq!(local.counts.lock().unwrap().by_key[&keys[0]].windows.len(), MOST_LENGTHS);
         assert_eq!((0..9).filter(|_| check(22, 60, 60.1).admitted).count(), 2);
     }
 

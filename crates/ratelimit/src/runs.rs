@@ -65,3 +65,28 @@ impl Runs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn up_to_32_units_have_runs_of_their_own_and_more_share_32() {
+        let length = Duration::from_millis(3_100);
+        for (limit, units, admissions, runs) in [
+            (Some(32), 1, 32, 32),
+            (Some(33), 1, 33, 1),
+            (None, 1, 32, 32),
+            (None, 33, 1, 1),
+            (Some(1_000_000), 1, 10_000, 32),
+            (None, 1, 10_000, 32),
+        ] {
+            let mut counted = Runs::default();
+            for now in 0..admissions {
+                counted.used(length, now);
+                counted.charge(length, limit, units, now);
+            }
+            assert_eq!(counted.runs.len(), runs, "{limit:?} {units} {admissions}");
+        }
+    }
+}

@@ -77,6 +77,22 @@ async fn what_was_given_back_does_not_leave_a_second_time() {
     }
 }
 
+#[tokio::test]
+async fn what_was_not_charged_is_not_given_back() {
+    let server = RedisServer::cluster().await;
+    let (limiter, _) = turned(&server);
+    let hour = SECOND * 3600;
+    let (wide, tight) = (user("42", "wide", &[(100, hour)]), user("43", "tight", &[(1, hour)]));
+    assert!(ask(&limiter, &tight).await.admitted);
+    let both = [tight.clone(), wide.clone()];
+    for _ in 0..3 {
+        let denied = limiter.check(&both, 1, Away::Closed).await.unwrap();
+        assert_eq!((denied.admitted, denied.standings[1].used), (false, 0), "told as it will be");
+        until(async || used(&limiter, &wide).await == 0, LONG).await;
+    }
+    assert_eq!(used(&limiter, &tight).await, 1);
+}
+
 /// One limiter beside the server, and one whose answers may be held back.
 struct Cluster {
     _server: RedisServer,

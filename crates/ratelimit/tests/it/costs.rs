@@ -1,8 +1,10 @@
 //! What a check costs, counted on the wire.
 
-use crate::support::{SECOND, ask, limiter_on, user};
+use crate::support::{SECOND, ask, limiter_on, patient, user};
+use crate::watching::looked_at;
 use futures_util::future::join_all;
-use ratelimit::Away;
+use ratelimit::{Away, Limiter};
+use redis_core::{Redis, RedisConfig};
 use testkit::{Proxy, RedisServer};
 
 /// The limiter listens for resets: what it begins with, on a connection of its own, is over. Once a second it looks at
@@ -31,6 +33,43 @@ async fn a_check_is_one_round_trip_whatever_it_is_about() {
         one += usize::from(proxy.round_trips_of(check).await.1 == 1);
     }
     assert!(one >= 18, "{one} of 20 checks took one round trip; a look at Redis may fall into two of them");
+}
+
+#[tokio::test]
+async fn on_a_cluster_a_check_is_one_call_a_demand_once_that_is_known() {
+    let server = RedisServer::cluster().await;
+    let redis = Redis::connect(&RedisConfig::at(server.url()));
+    let limiter = Limiter::new(redis.clone(), patient());
+    let demands = [user("42", "a", &[(1000, SECOND)]), user("43", "b", &[(1000, SECOND)])];
+    limiter.check(&demands, 1, Away::Closed).await.unwrap();
+    listens(&server).await;
+
+    let mut two = 0;
+    for _ in 0..20 {
+        let before = redis.round_trips();
+        limiter.check(&demands, 1, Away::Closed).await.unwrap();
+        two += usize::from(redis.round_trips() - before == 2);
+    }
+    assert!(two >= 18, "{two} of 20 checks took two calls; a look at Redis may fall into two of them");
+}
+
+#[tokio::test]
+async fn an_idle_limiter_asks_redis_nothing() {
+    let server = RedisServer::start().await;
+    let redis = Redis::connect(&RedisConfig::at(server.url()));
+    let idle = Limiter::new(redis.clone(), patient());
+    ask(&idle, &user("42", "p", &[(1000, SECOND)])).await;
+    listens(&server).await;
+    let before = redis.round_trips();
+
+    // Another one, elsewhere, looks at its Redis again and again meanwhile.
+    let elsewhere = RedisServer::start().await;
+    let (busy, policy) = (limiter_on(&elsewhere.url()), user("43", "p", &[(1_000_000, SECOND)]));
+    for _ in 0..2 {
+        looked_at(&elsewhere, async || ask(&busy, &policy).await.mode).await;
+    }
+
+    assert_eq!(redis.round_trips(), before);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use testkit::{RedisOptions, RedisServer, until};
 
 /// Uses the limiter until it has looked at Redis twice: the first look compares with nothing, and a second one says that
 /// the answer to the first has come.
-async fn looked_at(server: &RedisServer, using: impl AsyncFn() -> Mode) {
+pub(crate) async fn looked_at(server: &RedisServer, using: impl AsyncFn() -> Mode) {
     let calls = async || {
         let stats = server.cli(&["INFO", "commandstats"]).await;
         let calls = stats
