@@ -6,7 +6,6 @@ use std::time::Duration;
 /// The wait of a long poll, in milliseconds. Whatever was asked for, it is [`LongPoll::LONGEST`] at most, so that no
 /// connection is held for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct LongPoll(u64);
 

@@ -267,7 +267,7 @@ pub struct LeaseRequest {
     pub lease_ms: Option<u64>,
     /// How long to wait for the first task; what is over 30 s counts as 30 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = u64, default = 0))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>, default = 0))]
     pub wait_ms: Option<LongPoll>,
 }
 

@@ -122,8 +122,7 @@ fn read(file: &Path) -> Result<(Vec<Key>, Vec<String>), String> {
     }
     match keys.len() {
         0 => Err(format!("no key that can be used; {}", skipped.join("; "))),
-        1 => Ok((keys, skipped)),
-        _ if keys.iter().any(|key| key.id.is_none()) => Err("of several keys each needs a kid".to_owned()),
+        2.. if keys.iter().any(|key| key.id.is_none()) => Err("of several keys each needs a kid".to_owned()),
         _ => Ok((keys, skipped)),
     }
 }

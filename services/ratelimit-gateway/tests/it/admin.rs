@@ -1,6 +1,6 @@
 //! The admin address: checks, counts, rules.
 
-use crate::support::{DEADLINE, Gateway, all, of, of_user, policy};
+use crate::support::{DEADLINE, Gateway, all, of, of_user, policy, route};
 use serde_json::json;
 use testkit::{Client, described_routes, expect_problem, until};
 
@@ -59,14 +59,9 @@ async fn explain_names_every_limit_and_where_it_stands() {
 
 #[tokio::test]
 async fn a_check_of_a_route_takes_its_cost_and_its_word_for_when_redis_is_away() {
-    let route = |name: &str, terms: &str| {
-        format!(
-            "[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"app\"\npolicies = [\"ip\"]\n{terms}\n"
-        )
-    };
     let rules = policy("ip", "[\"ip\"]", 5, "1h")
-        + &route("dear", "cost = 3")
-        + &route("closed", "redis_away = \"closed\"");
+        + &route("dear", "policies = [\"ip\"]\ncost = 3")
+        + &route("closed", "policies = [\"ip\"]\nredis_away = \"closed\"");
     let mut gateway = Gateway::start(&rules).await;
     let check = |route: &str| gateway.check(json!({ "route": route, "ip": "192.0.2.7" }));
 

@@ -1,7 +1,7 @@
 //! Who asks: what is believed, what is not, and what the upstream hears of it.
 
 use crate::door_support::field;
-use crate::support::{DEADLINE, Gateway, all, of, policy};
+use crate::support::{DEADLINE, Gateway, all, of, policy, route};
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -92,9 +92,6 @@ async fn keys_of_tokens_are_read_again_and_the_log_says_which_are_of_no_use() {
 
 #[tokio::test]
 async fn a_route_says_which_ways_it_accepts_and_whether_it_needs_one() {
-    let route = |name: &str, terms: &str| {
-        format!("[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"app\"\n{terms}\n")
-    };
     let rules =
         KEYS.to_owned() + &route("needs", "identity_required = true") + &route("none", "identity = []");
     let gateway = Gateway::start(&rules).await;
@@ -180,9 +177,6 @@ async fn a_session_that_is_none_is_not_taken_for_nobody() {
 
 #[tokio::test]
 async fn a_cookie_that_outlived_its_session_is_nobodys_and_counts_by_address() {
-    let route = |name: &str, terms: &str| {
-        format!("[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"app\"\n{terms}\n")
-    };
     let rules = "[identity.session]\n".to_owned()
         + &policy("p", "[\"user\"]", 2, "1h")
         + &route("login", "policies = [\"p\"]")
@@ -221,9 +215,6 @@ async fn a_route_of_sessions_alone_leaves_authorization_to_its_upstream() {
 
 #[tokio::test]
 async fn without_redis_a_session_is_nobody_where_the_route_is_open_and_503_elsewhere() {
-    let route = |name: &str, terms: &str| {
-        format!("[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"app\"\n{terms}\n")
-    };
     let rules = "[identity.session]\n".to_owned()
         + &policy("p", "[\"user\"]", 2, "1h")
         + &route("open", "redis_away = \"open\"")

@@ -1,6 +1,6 @@
 //! Limits at the door: what a client sees, and what is counted.
 
-use crate::support::{Gateway, all, of, policy};
+use crate::support::{Gateway, all, of, policy, route};
 use std::time::Duration;
 use testkit::{expect_problem, until};
 
@@ -72,12 +72,8 @@ async fn a_dry_run_is_counted_and_neither_refuses_nor_shows() {
 
 #[tokio::test]
 async fn without_redis_each_route_does_what_its_rules_say() {
-    let route = |name: &str| {
-        format!(
-            "[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"app\"\npolicies = [\"p\"]\nredis_away = \"{name}\"\n"
-        )
-    };
-    let rules = policy("p", "[\"ip\"]", 2, "1h") + &route("open") + &route("closed") + &route("local");
+    let away = |name: &str| route(name, &format!("policies = [\"p\"]\nredis_away = \"{name}\""));
+    let rules = policy("p", "[\"ip\"]", 2, "1h") + &away("open") + &away("closed") + &away("local");
     let mut gateway = Gateway::start(&rules).await;
     gateway.redis.kill();
     let is_away = || async {

@@ -1,6 +1,6 @@
 //! Forward-auth, asked by a real nginx with the recipe of docs/gateway.md.
 
-use crate::support::{DEADLINE, Gateway, all, of, policy};
+use crate::support::{DEADLINE, Gateway, all, of, policy, route};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use testkit::{Client, expect_problem, free_port, until};
@@ -56,9 +56,6 @@ impl Drop for Nginx {
 }
 
 fn rules() -> String {
-    let route = |name: &str, terms: &str| {
-        format!("[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"app\"\n{terms}\n")
-    };
     policy("p", "[\"ip\"]", 5, "1m")
         + "[identity.api_key]\n"
         + &route("open", "")
@@ -128,9 +125,6 @@ async fn another_proxy_hears_the_status_itself() {
 /// A proxy that sets one kind of field passes on what its client wrote into the other.
 #[tokio::test]
 async fn a_request_that_is_described_in_two_ways_is_not_judged() {
-    let route = |name: &str, terms: &str| {
-        format!("[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"app\"\n{terms}\n")
-    };
     let rules =
         route("open", "") + &route("posted", "methods = [\"POST\"]") + &route("at", "hosts = [\"a.org\"]");
     let gateway = Gateway::start(&rules).await;

@@ -183,6 +183,11 @@ pub(crate) fn all(terms: &str) -> String {
     format!("[[routes]]\nname = \"all\"\npath = \"/\"\nupstream = \"app\"\n{terms}\n")
 }
 
+/// A route to `app` of `/<name>`, under these terms.
+pub(crate) fn route(name: &str, terms: &str) -> String {
+    format!("[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"app\"\n{terms}\n")
+}
+
 /// A policy of one window.
 pub(crate) fn policy(name: &str, scope: &str, limit: u32, window: &str) -> String {
     format!("[policies.{name}]\nscope = {scope}\nwindows = [{{ limit = {limit}, window = \"{window}\" }}]\n")
