@@ -2,6 +2,7 @@
 
 mod binary;
 mod browser;
+mod certificates;
 mod description;
 mod guardian;
 mod http;
@@ -15,6 +16,7 @@ mod wait;
 
 pub use binary::service_binary;
 pub use browser::Browser;
+pub use certificates::{Authority, Certificate};
 pub use description::described_routes;
 pub use http::{Client, expect_problem};
 pub use keys::{Keys, key_record};
