@@ -1,11 +1,10 @@
 //! From the command line to a running service, and back to an exit code.
 
 use crate::configuration::{ConfigError, ServiceConfig, Sources, load_config};
+use crate::probe::{self, Said};
 use crate::problem::causes;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +74,7 @@ where
     match arguments[..] {
         [] => with_config(service, sources, |config: C| serve(service, config, run)),
         ["--check-config"] => with_config(service, sources, |config: C| say(&format!("{config:#?}"))),
-        ["health"] => with_config(service, sources, |config: C| ask_health(service, config.bind())),
+        ["health"] => with_config(service, sources, |config: C| ask_health(service, &config)),
         ["--version" | "-V"] => say(&format!("{service} {}", env!("CARGO_PKG_VERSION"))),
         ["--help" | "-h"] => say(&usage(service)),
         _ => {
@@ -155,20 +154,13 @@ async fn obey(mut signals: Signals, stop: CancellationToken) {
     std::process::exit(i32::from(Exit::FAILED.code()));
 }
 
-/// `GET /health/live` of the service that runs with this configuration: the health check of a container.
-fn ask_health(service: &str, bind: SocketAddr) -> Exit {
-    let asked = || -> io::Result<String> {
-        let address = SocketAddr::new(reachable(bind.ip()), bind.port());
-        let mut stream = TcpStream::connect_timeout(&address, HEALTH_DEADLINE)?;
-        stream.set_read_timeout(Some(HEALTH_DEADLINE))?;
-        stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut status_line = [0; "HTTP/1.1 200".len()];
-        stream.read_exact(&mut status_line)?;
-        Ok(String::from_utf8_lossy(&status_line).into_owned())
-    };
-    match asked() {
-        Ok(status) if status.ends_with(" 200") => say(&format!("{service} lives")),
-        Ok(status) => {
+/// The health check of a container.
+fn ask_health(service: &str, config: &impl ServiceConfig) -> Exit {
+    let bind = config.bind();
+    match probe::ask(bind, &config.http().tls) {
+        Ok(Said::Lives) => say(&format!("{service} lives")),
+        Ok(Said::WantsCertificate) => say(&format!("{service} lives, and asks for a client's certificate")),
+        Ok(Said::Other(status)) => {
             complain(&format!("{service} answers {status}"));
             Exit::FAILED
         }
@@ -176,15 +168,6 @@ fn ask_health(service: &str, bind: SocketAddr) -> Exit {
             complain(&format!("{service} does not answer on {bind}: {error}"));
             Exit::FAILED
         }
-    }
-}
-
-/// An address that stands for all of them cannot be called.
-fn reachable(bound: IpAddr) -> IpAddr {
-    match bound {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-        bound => bound,
     }
 }
 
@@ -207,5 +190,3 @@ fn say(text: &str) -> Exit {
 fn complain(text: &str) {
     eprintln!("{text}");
 }
-
-const HEALTH_DEADLINE: Duration = Duration::from_secs(2);

@@ -1,6 +1,7 @@
 //! The configuration of a process: defaults, then `sluice.toml`, then the environment; every mistake names its key.
 
 use crate::authenticator::{AuthConfig, Authenticator};
+use crate::server::HttpConfig;
 use config::{Config, Environment, File, Value, ValueKind};
 use secrecy::SecretString;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor, value};
@@ -23,6 +24,9 @@ pub trait ServiceConfig: DeserializeOwned + Debug {
 
     /// `[auth]`.
     fn auth(&self) -> &AuthConfig;
+
+    /// `[http]`, of the address that [`bind`](Self::bind) is.
+    fn http(&self) -> &HttpConfig;
 
     /// Rules that one field's type cannot know.
     ///
@@ -98,6 +102,7 @@ pub fn load_config<C: ServiceConfig>(sources: &Sources) -> Result<C, ConfigError
     })?;
     config.check()?;
     Authenticator::new(config.auth(), config.bind())?;
+    config.http().check()?;
     Ok(config)
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
+mod addresses;
 mod authenticator;
 mod body;
 mod bootstrap;
@@ -16,13 +17,18 @@ mod json_object;
 mod keys;
 mod openapi;
 mod path;
+mod probe;
 mod problem;
 mod query;
 mod server;
+mod socket;
 mod throttle;
+mod tls;
 mod tracked;
+mod transport;
 
 pub use access::{Access, Action, InvalidScope};
+pub use addresses::{Addresses, Place};
 pub use authenticator::{AuthConfig, AuthMode, Authenticator, KeySourceError};
 pub use body::{Body, BodyLimit};
 pub use bootstrap::{Exit, main, start};
@@ -36,3 +42,5 @@ pub use path::Path;
 pub use problem::{Problem, retry_after};
 pub use query::Query;
 pub use server::{HttpConfig, ServeError, Server};
+pub use socket::Socket;
+pub use tls::{Tls, TlsConfig};

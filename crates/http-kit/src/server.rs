@@ -2,12 +2,17 @@
 
 use crate::authenticator::Authenticator;
 use crate::body::{BodyLimit, BodyTimeout};
+use crate::configuration::ConfigError;
 use crate::edge::Edge;
 use crate::health::{self, AskDetail, AskReadiness, Health, Readiness};
 use crate::openapi::{self, Description};
 use crate::problem::Problem;
+use crate::tls::{Tls, TlsConfig};
+use crate::transport::Transport;
+use actix_service::ServiceFactory;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::web::{self, Data};
-use actix_web::{App, HttpResponse, HttpServer};
+use actix_web::{App, HttpResponse};
 use domain::ErrorCode;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
@@ -39,7 +44,11 @@ pub struct HttpConfig {
     pub url_bytes_max: NonZeroUsize,
     /// A body on a route without a bound of its own, in bytes; beyond it 413. Default 262,144.
     pub body_bytes_max: usize,
-    /// How long a new connection may take for its first request head, in milliseconds. Default 5000.
+    /// Connections open at once from one client address (of IPv6: from one /64); more are closed at once. 0 (default) is
+    /// no bound of its own, for all that comes through a gateway comes from its address.
+    pub connections_per_address_max: usize,
+    /// How long a new connection may take for its TLS handshake, and then for its first request head, in milliseconds.
+    /// Default 5000.
     pub head_timeout_ms: NonZeroU64,
     /// How long a body may take to arrive, in milliseconds; after it 408. Default 30,000.
     pub body_timeout_ms: NonZeroU64,
@@ -47,6 +56,8 @@ pub struct HttpConfig {
     pub keep_alive_ms: u64,
     /// How long requests in flight may take once the service stops, in milliseconds. Default 10,000.
     pub grace_ms: u64,
+    /// `[http.tls]`
+    pub tls: TlsConfig,
 }
 
 impl Default for HttpConfig {
@@ -54,6 +65,7 @@ impl Default for HttpConfig {
         Self {
             workers: 0,
             connections_max: NonZeroUsize::new(20_000).expect("not zero"),
+            connections_per_address_max: 0,
             backlog: 1024,
             head_bytes_max: NonZeroUsize::new(16 * 1024).expect("not zero"),
             url_bytes_max: NonZeroUsize::new(8 * 1024).expect("not zero"),
@@ -62,11 +74,21 @@ impl Default for HttpConfig {
             body_timeout_ms: NonZeroU64::new(30_000).expect("not zero"),
             keep_alive_ms: 75_000,
             grace_ms: 10_000,
+            tls: TlsConfig::default(),
         }
     }
 }
 
 impl HttpConfig {
+    /// Reads what else a start would read.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        self.tls().map(drop)
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, ConfigError> {
+        Tls::open(&self.tls, "http.tls", &["http/1.1"])
+    }
+
     /// Threads that serve requests.
     pub fn worker_threads(&self) -> usize {
         let wanted = if self.workers == 0 {
@@ -90,6 +112,9 @@ pub enum ServeError {
         #[source]
         cause: io::Error,
     },
+    /// The certificates cannot be used.
+    #[error("no TLS is possible")]
+    Tls(#[source] ConfigError),
     /// The server ended by itself.
     #[error("the server broke down")]
     Broken(#[source] io::Error),
@@ -114,6 +139,7 @@ pub enum ServeError {
 pub struct Server {
     service: &'static str,
     listener: TcpListener,
+    tls: Option<Tls>,
     config: HttpConfig,
     auth: Authenticator,
     ask_readiness: AskReadiness,
@@ -128,18 +154,20 @@ impl Server {
     /// Listens on `bind`; port 0 takes any free port. Called within a Tokio runtime.
     ///
     /// # Errors
-    /// [`ServeError::Bind`]: the address is taken, or not ours.
+    /// [`ServeError::Bind`]: the address is taken, or not ours. [`ServeError::Tls`]: a file is wrong.
     pub fn bind(
         service: &'static str,
         bind: SocketAddr,
         config: HttpConfig,
         auth: Authenticator,
     ) -> Result<Self, ServeError> {
+        let tls = config.tls().map_err(ServeError::Tls)?;
         let listener =
             listen(bind, config.backlog).map_err(|cause| ServeError::Bind { address: bind, cause })?;
         Ok(Self {
             service,
             listener,
+            tls,
             config,
             auth,
             ask_readiness: Box::new(|| Box::pin(async { Readiness::Ready })),
@@ -229,7 +257,7 @@ impl Server {
     where
         R: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
-        let Self { service, listener, config, auth, before_stop, .. } = self;
+        let Self { service, listener, tls, config, auth, before_stop, .. } = self;
         let health = Data::new(Health::new(service, self.ask_readiness, self.ask_detail));
         let common = Common {
             auth: auth.clone(),
@@ -240,11 +268,21 @@ impl Server {
         let (address, workers) =
             (listener.local_addr().map_err(ServeError::Broken)?, config.worker_threads());
         let grace = Duration::from_millis(config.grace_ms);
-        let transport =
-            Transport { config, half_closed: self.half_closed, write_buffer_bytes: self.write_buffer_bytes };
-        let server = transport.serve(listener, common, routes).map_err(ServeError::Broken)?;
+        let transport = Transport {
+            tls: tls.clone(),
+            config,
+            half_closed: self.half_closed,
+            write_buffer_bytes: self.write_buffer_bytes,
+        };
+        let server = transport.serve(listener, move || common.app(&routes)).map_err(ServeError::Broken)?;
         let handle = server.handle();
         tracing::info!(http.address = %address, http.workers = workers, "{service} listens on {address}");
+        let fresh_certificates = async {
+            match tls {
+                Some(tls) => tls.keep_fresh().await,
+                None => std::future::pending().await,
+            }
+        };
 
         let stopping = async {
             stop.cancelled().await;
@@ -259,6 +297,7 @@ impl Server {
             ended = server => ended.map_err(ServeError::Broken)?,
             () = stopping => {}
             () = auth.keep_fresh() => {}
+            () = fresh_certificates => {}
         }
         tracing::info!("{service} has stopped");
         Ok(())
@@ -275,6 +314,29 @@ struct Common {
 }
 
 impl Common {
+    /// Called once on each worker's thread.
+    fn app<R: Fn(&mut web::ServiceConfig)>(
+        &self,
+        routes: &R,
+    ) -> App<
+        impl ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse,
+            Error = actix_web::Error,
+            InitError = (),
+        > + use<R>,
+    > {
+        App::new()
+            .configure(|services| self.install(services))
+            .configure(routes)
+            .default_service(web::to(no_route))
+            .wrap(Edge {
+                head_bytes_max: self.config.head_bytes_max.get(),
+                url_bytes_max: self.config.url_bytes_max.get(),
+            })
+    }
+
     fn install(&self, services: &mut web::ServiceConfig) {
         services
             .app_data(self.auth.clone())
@@ -287,54 +349,8 @@ impl Common {
     }
 }
 
-/// How bytes come and go.
-struct Transport {
-    config: HttpConfig,
-    half_closed: bool,
-    write_buffer_bytes: Option<usize>,
-}
-
-impl Transport {
-    /// Not async: what actix builds on the way may not cross an `.await` of a future that is sent to another thread.
-    fn serve<R>(&self, listener: TcpListener, common: Common, routes: R) -> io::Result<actix_web::dev::Server>
-    where
-        R: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
-    {
-        let Self { config, half_closed, write_buffer_bytes } = self;
-        let workers = config.worker_threads();
-        let edge =
-            Edge { head_bytes_max: config.head_bytes_max.get(), url_bytes_max: config.url_bytes_max.get() };
-        let server = HttpServer::new(move || {
-            App::new()
-                .configure(|services| common.install(services))
-                .configure(&routes)
-                .default_service(web::to(no_route))
-                .wrap(edge.clone())
-        });
-        let server = match *write_buffer_bytes {
-            Some(bytes) => server.h1_write_buffer_size(bytes),
-            None => server,
-        };
-        let server = server
-            .workers(workers)
-            .max_connections(config.connections_max.get().div_ceil(workers))
-            .client_disconnect_timeout(LINGER)
-            .client_request_timeout(Duration::from_millis(config.head_timeout_ms.get()))
-            .keep_alive(Duration::from_millis(config.keep_alive_ms))
-            .tcp_nodelay(true)
-            .h1_allow_half_closed(*half_closed)
-            .shutdown_timeout(config.grace_ms.div_ceil(1000))
-            .disable_signals();
-        Ok(server.listen(listener)?.run())
-    }
-}
-
 /// More are refused by actix with a panic.
 const WORKERS_MAX: usize = 512;
-
-/// How long the rest of a body is read after its answer: a client that is still sending would see a reset connection in
-/// place of the answer.
-const LINGER: Duration = Duration::from_secs(5);
 
 async fn no_route() -> Result<HttpResponse, Problem> {
     Err(Problem::new(ErrorCode::NotFound, "there is nothing at this path"))

@@ -3,8 +3,9 @@
 //! A key has 256 random bits, so nobody guesses one; this bounds what the attempts cost. A right key is never
 //! throttled: behind one address there may be a gateway with honest users.
 
+use crate::addresses::network;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Failed attempts by address. At most [`ADDRESSES_MAX`] of them, the rest share one.
@@ -41,14 +42,6 @@ impl Throttle {
     }
 }
 
-/// An IPv6 user has a /64 at least.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) >> 64 << 64).into(),
-    }
-}
-
 const FAILURES_MAX: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(60);
 const ADDRESSES_MAX: usize = 4096;
@@ -56,6 +49,7 @@ const ADDRESSES_MAX: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv6Addr;
 
     fn address(last: u32) -> Option<IpAddr> {
         Some(IpAddr::V4(last.into()))

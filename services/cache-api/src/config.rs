@@ -128,6 +128,10 @@ impl ServiceConfig for Config {
         &self.auth
     }
 
+    fn http(&self) -> &HttpConfig {
+        &self.http
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let CacheApiConfig { default_ttl_s, max_ttl_s, max_entry_bytes, max_batch_bytes, .. } =
             self.cache_api;

@@ -103,6 +103,10 @@ impl ServiceConfig for Config {
         &self.auth
     }
 
+    fn http(&self) -> &HttpConfig {
+        &self.http
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let settings = &self.progress_sse;
         for (key, value, least) in [

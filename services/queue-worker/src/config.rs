@@ -258,6 +258,10 @@ impl ServiceConfig for Config {
         &self.auth
     }
 
+    fn http(&self) -> &HttpConfig {
+        &self.http
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         self.queue_worker.check()
     }

@@ -115,6 +115,10 @@ impl ServiceConfig for Config {
         &self.auth
     }
 
+    fn http(&self) -> &HttpConfig {
+        &self.http
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let own = &self.ratelimit_gateway;
         if let Some((key, rule)) = own.door.complaint() {

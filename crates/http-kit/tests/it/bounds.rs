@@ -3,6 +3,7 @@
 use crate::support::{Answer, DEADLINE, Served, config, open, routes, server, start};
 use http_kit::HttpConfig;
 use std::time::Duration;
+use testkit::until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -157,6 +158,24 @@ async fn connections_over_the_bound_wait_and_are_served_later() {
     assert!(early.is_err(), "the second is not accepted while the first is open");
     drop(first);
     assert_eq!(second.read_u8().await.unwrap(), b'H');
+}
+
+#[tokio::test]
+async fn an_address_with_as_many_connections_as_it_may_gets_no_other() {
+    let one = HttpConfig { connections_per_address_max: 1, ..config() };
+    let service = Served::start(server(one, open()), routes);
+    let request = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    let connect = async || {
+        let mut stream = TcpStream::connect(service.address).await.unwrap();
+        let _ = stream.write_all(request).await;
+        (stream.read_u8().await.ok(), stream)
+    };
+    let (served, first) = connect().await;
+    assert_eq!(served, Some(b'H'));
+
+    assert_eq!(connect().await.0, None, "closed at once");
+    drop(first);
+    until(async || connect().await.0.is_some(), DEADLINE).await;
 }
 
 #[tokio::test]

@@ -43,6 +43,10 @@ impl ServiceConfig for Config {
         &self.auth
     }
 
+    fn http(&self) -> &HttpConfig {
+        &self.http
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         if self.http.head_bytes_max < self.http.url_bytes_max {
             return Err(ConfigError::value("http.head_bytes_max", "at least http.url_bytes_max"));

@@ -13,3 +13,4 @@ mod problems;
 mod process;
 mod stop;
 mod support;
+mod tls;

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::process::{ExitStatus, Output, Stdio};
-use testkit::{free_port, until};
+use testkit::{Authority, free_port, until};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -132,6 +132,29 @@ async fn health_asks_the_running_service() {
     signal(&child, "TERM").await;
     end(child).await;
     assert_eq!(output("health", &bind).await.0, Some(1));
+}
+
+#[tokio::test]
+async fn health_asks_by_tls_where_the_service_speaks_it() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let (cert, key) = authority.issue(&["api.example.org"]).write(folder.path(), "server");
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    for (client_ca, said) in [("", "cache-api lives\n"), (cert, "lives, and asks for a client's certificate")]
+    {
+        let bind = format!("127.0.0.1:{}", free_port());
+        let environment = [
+            ("SLUICE__CACHE_API__BIND", &*bind),
+            ("SLUICE__HTTP__TLS__CERT_FILE", cert),
+            ("SLUICE__HTTP__TLS__KEY_FILE", key),
+            ("SLUICE__HTTP__TLS__CLIENT_CA_FILE", client_ca),
+        ];
+        let _child = process("", &environment).spawn().unwrap();
+        until(async || output("health", &environment).await.0 == Some(0), DEADLINE).await;
+
+        let (_, text) = output("health", &environment).await;
+        assert!(text.contains(said), "{text}");
+        assert_eq!(output("health", &environment[..1]).await.0, Some(1), "plain HTTP is no answer");
+    }
 }
 
 #[tokio::test]
