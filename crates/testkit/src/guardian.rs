@@ -116,6 +116,11 @@ impl Guarded {
         Some(status.code().unwrap_or(-1))
     }
 
+    /// Whether the child's process is there, as `kill -0` tells it.
+    pub(crate) fn is_running(&self) -> bool {
+        rustix::process::test_kill_process(self.pid).is_ok()
+    }
+
     /// Sends a signal; nothing happens when the child has ended.
     pub(crate) fn signal(&mut self, signal: Signal) {
         if self.exit_code().is_none() {

@@ -3,6 +3,7 @@
 mod binary;
 mod browser;
 mod certificates;
+mod cluster;
 mod description;
 mod guardian;
 mod http;
@@ -11,17 +12,20 @@ mod port;
 mod proxy;
 mod redis;
 mod resp;
+mod sentinel;
 mod service;
 mod wait;
 
 pub use binary::service_binary;
 pub use browser::Browser;
 pub use certificates::{Authority, Certificate};
+pub use cluster::Cluster;
 pub use description::described_routes;
 pub use http::{Client, expect_problem};
 pub use keys::{Keys, key_record};
 pub use port::free_port;
 pub use proxy::Proxy;
 pub use redis::{RedisOptions, RedisServer, both};
+pub use sentinel::Watched;
 pub use service::Service;
 pub use wait::{Settled, until};

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::guardian::{Guarded, Program};
 use crate::port::Port;
-use crate::{resp, until};
+use crate::{Authority, resp, until};
 
 /// What a test's server is like. The default is a plain one that keeps nothing on disk.
 #[derive(Clone, Debug, Default)]
@@ -31,10 +31,34 @@ pub struct RedisServer {
     // First, so that the process ends before its folder and its port are given back.
     process: Guarded,
     program: Program,
-    port: Port,
-    bus: Port,
-    cluster: bool,
-    _folder: TempDir,
+    ports: Ports,
+    kind: Kind,
+    folder: TempDir,
+}
+
+/// What it waits for at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Plain,
+    /// Owns all slots, and gives them to itself.
+    ClusterOfOne,
+    /// A member of a [`crate::Cluster`], which knows the others from its file.
+    Member,
+    Sentinel,
+}
+
+/// All of them are taken before the process starts, so that none can be given away meanwhile.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    pub(crate) main: Port,
+    pub(crate) bus: Port,
+    pub(crate) tls: Port,
+}
+
+impl Ports {
+    pub(crate) fn take() -> Self {
+        Self { main: Port::take(), bus: Port::take(), tls: Port::take() }
+    }
 }
 
 impl RedisServer {
@@ -59,7 +83,7 @@ impl RedisServer {
         let (one, other) = tokio::join!(Self::cluster(), Self::cluster());
         one.cli(&["CLUSTER", "DELSLOTSRANGE", "8192", "16383"]).await;
         other.cli(&["CLUSTER", "DELSLOTSRANGE", "0", "8191"]).await;
-        let (port, bus) = (other.port().to_string(), other.bus.number.to_string());
+        let (port, bus) = (other.port().to_string(), other.bus_port().to_string());
         one.cli(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
         for server in [&one, &other] {
             let is_whole = async || {
@@ -78,18 +102,35 @@ impl RedisServer {
 
     /// Starts a server with these options.
     pub async fn with(options: RedisOptions) -> Self {
-        let folder = tempfile::Builder::new().prefix("sluice-redis-").tempdir().expect("a temp folder");
-        let (port, bus) = (Port::take(), Port::take());
-        let program = Program {
-            path: binary(),
-            args: arguments(&options, &port, &bus),
-            folder: folder.path().to_owned(),
-            log: folder.path().join("redis.log"),
-            ..Program::default()
-        };
+        let kind = if options.cluster { Kind::ClusterOfOne } else { Kind::Plain };
+        let (folder, ports) = (folder(), Ports::take());
+        let args = arguments(&options, &ports);
+        Self::run(binary(), args, folder, ports, kind).await
+    }
+
+    /// Starts a server with these options that also speaks TLS, with a certificate of this authority for `127.0.0.1` and
+    /// `localhost`. Who connects by TLS has to show a certificate of the same authority when `clients_too` says so.
+    ///
+    /// It is the machine's own server: `SLUICE_TEST_REDIS` may name one that was built without TLS.
+    pub async fn with_tls(mut options: RedisOptions, authority: &Authority, clients_too: bool) -> Self {
+        let kind = if options.cluster { Kind::ClusterOfOne } else { Kind::Plain };
+        let (folder, ports) = (folder(), Ports::take());
+        options.settings.extend(tls_settings(&folder, &ports, authority, clients_too));
+        let args = arguments(&options, &ports);
+        Self::run(installed(), args, folder, ports, kind).await
+    }
+
+    pub(crate) async fn run(
+        path: PathBuf,
+        args: Vec<OsString>,
+        folder: TempDir,
+        ports: Ports,
+        kind: Kind,
+    ) -> Self {
+        let log = folder.path().join("redis.log");
+        let program = Program { path, args, folder: folder.path().to_owned(), log, ..Program::default() };
         let process = Guarded::start(&program);
-        let cluster = options.cluster;
-        let mut server = Self { process, program, port, bus, cluster, _folder: folder };
+        let mut server = Self { process, program, ports, kind, folder };
         server.wait_until_ready().await;
         server
     }
@@ -104,9 +145,29 @@ impl RedisServer {
         format!("redis-cluster://127.0.0.1:{}", self.port())
     }
 
+    /// `rediss://127.0.0.1:<port>`, for a server that was started [`RedisServer::with_tls`].
+    pub fn tls_url(&self) -> String {
+        format!("rediss://127.0.0.1:{}", self.tls_port())
+    }
+
     /// The port of 127.0.0.1 that it listens on; the same after a restart.
     pub fn port(&self) -> u16 {
-        self.port.number
+        self.ports.main.number
+    }
+
+    /// The port of 127.0.0.1 on which it speaks TLS, if it does.
+    pub fn tls_port(&self) -> u16 {
+        self.ports.tls.number
+    }
+
+    /// The port on which members of a cluster speak to each other.
+    pub(crate) fn bus_port(&self) -> u16 {
+        self.ports.bus.number
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The server's process id.
@@ -117,6 +178,11 @@ impl RedisServer {
     /// What the server logged so far.
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Whether its process lives: it was not killed, or has been started again.
+    pub fn is_running(&self) -> bool {
+        self.process.is_running()
     }
 
     /// SIGKILL: the machine lost its power. Returns once the process is gone.
@@ -162,18 +228,21 @@ impl RedisServer {
         value.unwrap_or_else(|| panic!("INFO has no field {field}")).trim().to_owned()
     }
 
-    async fn wait_until_ready(&mut self) {
+    pub(crate) async fn wait_until_ready(&mut self) {
         const DEADLINE: Duration = Duration::from_secs(20);
         let (port, pid) = (self.port(), self.pid());
         // Asks for the pid, so that a stranger on this port is not taken for ours.
         let ours = format!("process_id:{pid}\r");
+        let is_sentinel = self.kind == Kind::Sentinel;
         let ready = until(
             || {
                 let gone = self.process.exit_code().is_some();
                 let ours = ours.clone();
                 async move {
                     let info = resp::ask(port, &["INFO", "everything"], Duration::from_secs(1)).await;
-                    let ready = info.is_some_and(|info| info.contains(&ours) && info.contains("\nloading:0"));
+                    let ready = info.is_some_and(|info| {
+                        info.contains(&ours) && (is_sentinel || info.contains("\nloading:0"))
+                    });
                     (gone || ready).then_some(ready)
                 }
             },
@@ -181,7 +250,7 @@ impl RedisServer {
         )
         .await;
         assert!(ready, "{} ended:\n{}", self.program.path.display(), self.log());
-        if self.cluster {
+        if self.kind == Kind::ClusterOfOne {
             // Already assigned after a restart: then this answers with an error and changes nothing.
             self.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
             let is_ok = async || self.cli(&["CLUSTER", "INFO"]).await.contains("cluster_state:ok");
@@ -216,10 +285,12 @@ impl Drop for NamedOnPanic {
     }
 }
 
-fn binary() -> PathBuf {
-    if let Some(path) = env::var_os("SLUICE_TEST_REDIS") {
-        return PathBuf::from(path);
-    }
+/// The server of this run: `SLUICE_TEST_REDIS`, else the machine's own.
+pub(crate) fn binary() -> PathBuf {
+    env::var_os("SLUICE_TEST_REDIS").map_or_else(installed, PathBuf::from)
+}
+
+fn installed() -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     ["redis-server", "valkey-server"]
         .iter()
@@ -228,9 +299,13 @@ fn binary() -> PathBuf {
         .expect("tests need redis-server or valkey-server on PATH, or SLUICE_TEST_REDIS=/path/to/one")
 }
 
-fn arguments(options: &RedisOptions, port: &Port, bus: &Port) -> Vec<OsString> {
+pub(crate) fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("sluice-redis-").tempdir().expect("a temp folder")
+}
+
+pub(crate) fn arguments(options: &RedisOptions, ports: &Ports) -> Vec<OsString> {
     let appendonly = if options.persistent { "yes" } else { "no" };
-    let (port, bus) = (port.number.to_string(), bus.number.to_string());
+    let (port, bus) = (ports.main.number.to_string(), ports.bus.number.to_string());
     let mut settings = vec![
         ("port", port.as_str()),
         ("bind", "127.0.0.1"),
@@ -246,4 +321,26 @@ fn arguments(options: &RedisOptions, port: &Port, bus: &Port) -> Vec<OsString> {
     }
     settings.extend(options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     settings.iter().flat_map(|(name, value)| [format!("--{name}").into(), (*value).into()]).collect()
+}
+
+fn tls_settings(
+    folder: &TempDir,
+    ports: &Ports,
+    authority: &Authority,
+    clients_too: bool,
+) -> Vec<(String, String)> {
+    let authority_file = folder.path().join("authority.crt");
+    std::fs::write(&authority_file, authority.certificate_pem()).expect("the folder can be written");
+    let (certificate, key) = authority.issue(&["127.0.0.1", "localhost"]).write(folder.path(), "server");
+    [
+        ("tls-port", ports.tls.number.to_string()),
+        ("tls-ca-cert-file", authority_file.display().to_string()),
+        ("tls-cert-file", certificate.display().to_string()),
+        ("tls-key-file", key.display().to_string()),
+        ("tls-auth-clients", if clients_too { "yes" } else { "no" }.to_owned()),
+        // A cluster then tells its clients the ports that speak TLS.
+        ("tls-cluster", "yes".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }

@@ -5,3 +5,4 @@ mod browser;
 mod leftovers;
 mod proxy;
 mod redis;
+mod sets;
