@@ -56,6 +56,8 @@ impl Batchers {
             script.name(),
             script.width()
         );
+        // Refused before it waits behind a call that has its deadline still before it.
+        let _it_will_ask_again = redis.admit()?;
         // The sender goes only with its runtime.
         self.join(redis, script, keys, item)?.await.unwrap_or(Err(RedisError::Unknown))
     }

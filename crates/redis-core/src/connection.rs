@@ -58,7 +58,8 @@ impl Connection {
             || (silent_since != 0 && self.now_ms().saturating_sub(silent_since) > SILENCE_MS)
     }
 
-    /// Sends one command and waits for its answer, `within` or the default time.
+    /// Sends one command and waits for its answer, `within` or the default time. An `Err` means that none came; an error
+    /// that the server answered with is a [`Reply::Error`].
     pub(crate) async fn send(
         &self,
         command: &'static str,
@@ -78,15 +79,22 @@ impl Connection {
             }
             None => self.client.custom_raw(command, args).await,
         };
-        self.heard(answer).and_then(|frame| Reply::from_frame(frame).ok())
+        self.heard(answer).map(Reply::from_frame)
     }
 
     /// `GET`, as the client's own command: it waits for what the same task sends next, and both leave in one write. A
     /// command that the client does not know by itself is flushed at once, each with a system call of its own.
-    pub(crate) async fn get(&self, key: &Bytes) -> Result<Option<Bytes>, RedisError> {
+    pub(crate) async fn get(&self, key: &Bytes) -> Result<Reply, RedisError> {
         self.refuse_while_down()?;
         let _counted = InFlight::on(&self.in_flight);
-        let answer = self.client.get(fred::types::Key::from(key.clone())).await;
+        let answer = self.client.get::<Option<Bytes>, _>(fred::types::Key::from(key.clone())).await;
+        let answer = match answer {
+            // What the server said: the client makes an error of it, where it knows the command by itself.
+            Err(error) if begins_with_an_error_code(error.details()) => {
+                Ok(Reply::Error(error.details().to_owned()))
+            }
+            answer => answer.map(|found| found.map_or(Reply::Nil, Reply::Text)),
+        };
         self.heard(answer)
     }
 
@@ -108,7 +116,7 @@ impl Connection {
 
     /// Says `Unavailable` at once when the connection has been down for longer than a blink, rather than letting
     /// callers queue up behind it until their deadline.
-    fn refuse_while_down(&self) -> Result<(), RedisError> {
+    pub(crate) fn refuse_while_down(&self) -> Result<(), RedisError> {
         if self.client.state() == ClientState::Connected {
             self.down_since.store(0, Ordering::Relaxed);
             return Ok(());
@@ -217,8 +225,9 @@ fn builder(config: &RedisConfig) -> Result<Builder, RedisError> {
 pub(crate) fn sort(error: &Error) -> RedisError {
     let details = error.details();
     match error.kind() {
-        // Refused by the bounded queue, or by a client that has no connection to write to.
-        ErrorKind::Backpressure => RedisError::away(),
+        // Refused by the bounded queue: it says nothing about Redis.
+        ErrorKind::Backpressure => RedisError::Overloaded,
+        // By a client that has no connection to write to.
         _ if details == "Failed to route command." => RedisError::away(),
         ErrorKind::Protocol | ErrorKind::Parse => RedisError::Protocol(details.to_owned()),
         ErrorKind::Auth => RedisError::Reply(details.to_owned()),

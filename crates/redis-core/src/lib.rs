@@ -2,6 +2,7 @@
 
 mod arg;
 mod batch;
+mod breaker;
 mod clock;
 mod config;
 mod connection;
@@ -9,12 +10,14 @@ mod error;
 mod health;
 mod key;
 mod pool;
+mod probe;
 mod redis;
 mod reply;
 mod script;
 mod subscribe;
 
 pub use arg::Arg;
+pub use breaker::{BreakerReport, BreakerState};
 pub use clock::{CLOCK_LUA, Clock};
 pub use config::{InvalidPrefix, Prefix, RedisConfig};
 pub use error::RedisError;

@@ -45,6 +45,16 @@ impl Pool {
         Ok(best)
     }
 
+    /// Drops the connections that have been down for so long that they refuse calls. The next call connects at once,
+    /// rather than after the pause that the client has come to.
+    pub(crate) fn renew(&self) {
+        for slot in &self.slots {
+            if slot.load().as_ref().is_some_and(|connection| connection.refuse_while_down().is_err()) {
+                slot.store(None);
+            }
+        }
+    }
+
     /// Closes what is open. What is sent later opens anew.
     pub(crate) async fn close(&self) {
         for slot in &self.slots {

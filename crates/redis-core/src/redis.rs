@@ -1,6 +1,8 @@
 //! `Redis`: the handle that engines hold.
 
 use crate::batch::{Batchers, Keys};
+use crate::breaker::Breaker;
+use crate::config::without_password;
 use crate::connection::{blob, slot};
 use crate::health::LastProbe;
 use crate::pool::Pool;
@@ -11,26 +13,34 @@ use fred::types::Value;
 use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The way to one Redis. Cheap to clone; one per process, or per test.
 #[derive(Clone)]
 pub struct Redis {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     clock: Clock,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     config: RedisConfig,
-    pool: Pool,
+    pub(crate) pool: Pool,
+    /// A connection that carries nothing but the question how Redis is.
+    pub(crate) health: Pool,
+    pub(crate) breaker: Breaker,
+    /// A task asks whether Redis is back.
+    pub(crate) probing: AtomicBool,
     batchers: Batchers,
     subscriber: Subscriber,
     last_probe: LastProbe,
-    round_trips: AtomicU64,
-    tasks: TaskTracker,
+    pub(crate) round_trips: AtomicU64,
+    pub(crate) closing: CancellationToken,
+    pub(crate) tasks: TaskTracker,
 }
 
 impl Redis {
@@ -40,10 +50,14 @@ impl Redis {
         let inner = Inner {
             config: config.clone(),
             pool: Pool::new(config.clone()),
+            health: Pool::new(RedisConfig { pool: NonZeroUsize::MIN, ..config.clone() }),
+            breaker: Breaker::new(without_password(&config.url)),
+            probing: AtomicBool::new(false),
             batchers: Batchers::new(config.pool.get()),
             subscriber: Subscriber::new(config.clone(), tasks.clone()),
             last_probe: LastProbe::default(),
             round_trips: AtomicU64::new(0),
+            closing: CancellationToken::new(),
             tasks,
         };
         Self { inner: Arc::new(inner), clock: Clock::redis() }
@@ -151,8 +165,11 @@ impl Redis {
     /// # Errors
     /// As [`Redis::run`].
     pub async fn get(&self, key: &Key) -> Result<Option<Bytes>, RedisError> {
+        let call = self.admit()?;
         self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
-        self.inner.pool.connection()?.get(&key.0).await
+        let answer = self.inner.pool.connection()?.get(&key.0).await;
+        self.settle(call, &answer);
+        answer?.ok()?.into_option().map(Reply::into_bytes).transpose()
     }
 
     /// `INFO` of these sections, of each server that holds keys: the one, or every primary of a cluster. One round trip;
@@ -222,9 +239,11 @@ impl Redis {
 
     /// Waits for writes in flight, then says goodbye.
     pub async fn close(&self) {
+        self.inner.closing.cancel();
         self.inner.subscriber.close();
         self.inner.tasks.close();
         let _ = tokio::time::timeout(self.command_timeout() * 2, self.inner.tasks.wait()).await;
+        self.inner.health.close().await;
         self.inner.pool.close().await;
     }
 
@@ -272,8 +291,11 @@ impl Redis {
         args: Vec<Value>,
         within: Option<Duration>,
     ) -> Result<Reply, RedisError> {
+        let call = self.admit()?;
         self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
-        self.inner.pool.connection()?.send(command, slot, args, within).await
+        let answer = self.inner.pool.connection()?.send(command, slot, args, within).await;
+        self.settle(call, &answer);
+        answer?.ok()
     }
 }
 

@@ -1,17 +1,18 @@
 //! A TCP proxy in front of a server: counts round trips on the wire, and makes faults.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Shutdown};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::RedisServer;
 use crate::port::Port;
@@ -95,11 +96,17 @@ impl Proxy {
         self.command(Command::Refuse(refuse));
     }
 
+    /// What the methods below do, they do from now on to one connection only: the first that asks something which contains
+    /// this text, once it has. The text is looked for in what arrives at once.
+    pub fn hit_only_who_asks(&self, text: &str) {
+        self.shared.change(|faults| faults.only = Some(Only::WhoAsks(text.as_bytes().to_owned())));
+    }
+
     /// While `true`, requests reach the server and are executed, but no reply reaches the client.
     ///
     /// [`Proxy::cut`] then makes the answers get lost; `false` delivers them late.
     pub fn hold_replies(&self, hold: bool) {
-        self.shared.held.send_modify(|held| (held.replies, held.replies_from) = (hold, None));
+        self.shared.change(|faults| (faults.hold_replies, faults.hold_replies_from) = (hold, None));
     }
 
     /// [`Proxy::hold_replies`] from the first request on that contains this text: the replies to what was asked before
@@ -107,20 +114,47 @@ impl Proxy {
     ///
     /// The text is looked for in what arrives at once, as a command without a large payload does.
     pub fn hold_replies_once_asked(&self, text: &str) {
-        self.shared.held.send_modify(|held| held.replies_from = Some(text.as_bytes().to_owned()));
+        self.shared.change(|faults| faults.hold_replies_from = Some(text.as_bytes().to_owned()));
     }
 
     /// Whether replies are held now.
     pub fn holds_replies(&self) -> bool {
-        self.shared.held.borrow().replies
+        self.shared.faults.borrow().hold_replies
     }
 
     /// While `true`, nothing passes in either direction and no connection is closed: packets get lost.
     /// `false` delivers what was held, as TCP would.
     pub fn black_hole(&self, hold: bool) {
-        self.shared
-            .held
-            .send_modify(|held| *held = Held { requests: hold, replies: hold, replies_from: None });
+        self.shared.change(|faults| {
+            (faults.hold_requests, faults.hold_replies, faults.hold_replies_from) = (hold, hold, None);
+        });
+    }
+
+    /// Everything arrives so much later, in each direction; nothing is held up by what comes before it.
+    pub fn delay(&self, latency: Duration) {
+        self.shared.change(|faults| faults.latency = latency);
+    }
+
+    /// Replies arrive so many bytes at a time, with a pause after each; at once again with `usize::MAX`.
+    pub fn trickle(&self, bytes: usize, pause: Duration) {
+        assert!(bytes > 0, "not a byte would arrive");
+        self.shared.change(|faults| faults.trickle = (bytes < usize::MAX).then_some((bytes, pause)));
+    }
+
+    /// The next reply ends after so many bytes, and its connection with it.
+    pub fn cut_inside_the_next_reply(&self, bytes: usize) {
+        self.shared.change(|faults| faults.cut_reply_at = Some(bytes));
+    }
+
+    /// Resets the open connections: the client is told so at once, and what was on its way is lost.
+    pub fn reset(&self) {
+        self.shared.change(|faults| faults.resets += 1);
+    }
+
+    /// The server's side of the open connections is gone, and the client's side is not told: what it sends is taken, and
+    /// nothing ever comes back. New connections work. (A host that lost its power, behind a router that keeps silent.)
+    pub fn half_open(&self) {
+        self.shared.change(|faults| faults.half_opens += 1);
     }
 
     /// Returns when the proxy has done it. Blocks for some microseconds.
@@ -148,21 +182,51 @@ enum Command {
     Refuse(bool),
 }
 
-#[derive(Clone, Debug, Default)]
-struct Held {
-    requests: bool,
-    replies: bool,
-    /// A request that contains this sets `replies`.
-    replies_from: Option<Vec<u8>>,
+/// The one connection that is hit.
+#[derive(Clone, Debug)]
+enum Only {
+    /// By its number.
+    Connection(u64),
+    /// Not known yet: the first that asks this.
+    WhoAsks(Vec<u8>),
 }
 
-impl Held {
+/// What goes wrong now.
+#[derive(Clone, Debug, Default)]
+struct Faults {
+    /// Every connection is hit when there is none.
+    only: Option<Only>,
+    hold_requests: bool,
+    hold_replies: bool,
+    /// A request that contains this sets `hold_replies`.
+    hold_replies_from: Option<Vec<u8>>,
+    latency: Duration,
+    trickle: Option<(usize, Duration)>,
+    cut_reply_at: Option<usize>,
+    /// How often the connections that were open then have been reset, or lost their server's side.
+    resets: u64,
+    half_opens: u64,
+}
+
+impl Faults {
+    fn hit(&self, connection: u64) -> bool {
+        match self.only {
+            None => true,
+            Some(Only::Connection(number)) => number == connection,
+            Some(Only::WhoAsks(_)) => false,
+        }
+    }
+
     /// Before the request goes on, so that no reply to it can slip through.
-    fn ask(&mut self, request: &[u8]) -> bool {
-        let asked = |text: &Vec<u8>| request.windows(text.len()).any(|window| window == text);
-        let begins = self.replies_from.take_if(|text| asked(text)).is_some();
-        self.replies |= begins;
-        begins
+    fn ask(&mut self, connection: u64, request: &[u8]) -> bool {
+        let asks = |text: &Vec<u8>| request.windows(text.len()).any(|window| window == text);
+        let found = self.only.take_if(|only| matches!(only, Only::WhoAsks(text) if asks(text))).is_some();
+        if found {
+            self.only = Some(Only::Connection(connection));
+        }
+        let begins = self.hit(connection) && self.hold_replies_from.take_if(|text| asks(text)).is_some();
+        self.hold_replies |= begins;
+        found || begins
     }
 }
 
@@ -173,7 +237,9 @@ struct Shared {
     bytes_asked: AtomicU64,
     bytes_answered: AtomicU64,
     connections: AtomicU64,
-    held: watch::Sender<Held>,
+    /// The number of the last connection that was accepted.
+    last_number: AtomicU64,
+    faults: watch::Sender<Faults>,
 }
 
 impl Shared {
@@ -184,8 +250,13 @@ impl Shared {
             bytes_asked: AtomicU64::new(0),
             bytes_answered: AtomicU64::new(0),
             connections: AtomicU64::new(0),
-            held: watch::Sender::new(Held::default()),
+            last_number: AtomicU64::new(0),
+            faults: watch::Sender::new(Faults::default()),
         }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Faults)) {
+        self.faults.send_modify(change);
     }
 }
 
@@ -229,51 +300,152 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, std::n
 }
 
 /// One connection, until either side closes it.
-async fn pump(mut client: TcpStream, shared: Arc<Shared>) {
+async fn pump(client: TcpStream, shared: Arc<Shared>) {
     let _open = Open::new(&shared);
-    let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.target)).await else { return };
+    let number = shared.last_number.fetch_add(1, Ordering::SeqCst) + 1;
+    let mut faults = shared.faults.subscribe();
+    let Faults { resets, half_opens, .. } = *faults.borrow();
+    let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.target)).await else { return };
     // Else Nagle's algorithm adds up to 40 ms that are not the server's.
     if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
         return;
     }
+    let ends = tokio::select! {
+        () = relay(&client, server, number, &shared) => return,
+        now = faults.wait_for(|now| now.hit(number) && (now.resets, now.half_opens) != (resets, half_opens)) => {
+            now.map(|now| now.resets > resets)
+        }
+    };
+    match ends {
+        // A connection that is closed with this set is reset. Source: socket(7), SO_LINGER.
+        Ok(true) => drop(SockRef::from(&client).set_linger(Some(Duration::ZERO))),
+        // The relay has dropped the server's side. Takes what comes until the client gives up, or a cut.
+        _ => while discard(&client).await {},
+    }
+}
+
+/// False once there is nothing more to take.
+async fn discard(client: &TcpStream) -> bool {
+    client.readable().await.is_ok()
+        && match client.try_read(&mut [0; 4096]) {
+            Ok(length) => length > 0,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
+}
+
+/// Both directions, until they have ended.
+async fn relay(client: &TcpStream, server: TcpStream, number: u64, shared: &Shared) {
     let asking = AtomicBool::new(false);
-    let (from_client, to_client) = client.split();
-    let (from_server, to_server) = server.split();
     let asked = |request: &[u8]| {
         if !asking.swap(true, Ordering::SeqCst) {
             shared.round_trips.fetch_add(1, Ordering::SeqCst);
         }
         shared.bytes_asked.fetch_add(request.len() as u64, Ordering::SeqCst);
-        shared.held.send_if_modified(|held| held.ask(request));
+        shared.faults.send_if_modified(|faults| faults.ask(number, request));
     };
     let answered = |reply: &[u8]| {
         asking.store(false, Ordering::SeqCst);
         shared.bytes_answered.fetch_add(reply.len() as u64, Ordering::SeqCst);
     };
-    let requests = copy(from_client, to_server, asked, shared.held.subscribe(), |held| held.requests);
-    let replies = copy(from_server, to_client, answered, shared.held.subscribe(), |held| held.replies);
+    let requests = Direction { from: client, to: &server, number, is_reply: false, shared };
+    let replies = Direction { from: &server, to: client, number, is_reply: true, shared };
     // A reset on one side ends the other; an orderly end lets the other direction finish.
-    let _ = tokio::try_join!(requests, replies);
+    let _ = tokio::try_join!(requests.run(asked), replies.run(answered));
 }
 
-async fn copy(
-    mut from: ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
-    seen: impl Fn(&[u8]),
-    mut held: watch::Receiver<Held>,
-    is_held: impl Fn(&Held) -> bool,
-) -> io::Result<()> {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let length = from.read(&mut buffer).await?;
-        if length > 0 {
-            seen(&buffer[..length]);
+struct Direction<'a> {
+    from: &'a TcpStream,
+    to: &'a TcpStream,
+    number: u64,
+    is_reply: bool,
+    shared: &'a Shared,
+}
+
+impl Direction<'_> {
+    /// Reads ahead of what it writes, so that a delay adds to each piece, and not up over those that follow.
+    async fn run(&self, seen: impl Fn(&[u8])) -> io::Result<()> {
+        let (pieces, waiting) = mpsc::channel(PIECES);
+        tokio::try_join!(self.read(pieces, seen), self.write(waiting)).map(drop)
+    }
+
+    async fn read(&self, pieces: mpsc::Sender<(Instant, Vec<u8>)>, seen: impl Fn(&[u8])) -> io::Result<()> {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            self.from.readable().await?;
+            let length = match self.from.try_read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                read => read?,
+            };
+            if length > 0 {
+                seen(&buffer[..length]);
+            }
+            let at = Instant::now();
+            if length == 0 || pieces.send((at, buffer[..length].to_vec())).await.is_err() {
+                return Ok(());
+            }
         }
-        held.wait_for(|held| !is_held(held)).await.map_err(io::Error::other)?;
-        if length == 0 {
-            return to.shutdown().await;
+    }
+
+    async fn write(&self, mut pieces: mpsc::Receiver<(Instant, Vec<u8>)>) -> io::Result<()> {
+        let mut faults = self.shared.faults.subscribe();
+        while let Some((at, piece)) = pieces.recv().await {
+            let latency = self.now(&mut faults).await?.latency;
+            tokio::time::sleep_until(at + latency).await;
+            let mut rest = piece.as_slice();
+            while !rest.is_empty() {
+                let now = self.now(&mut faults).await?;
+                if self.is_reply
+                    && let Some(length) = self.take_cut()
+                {
+                    self.write_all(&rest[..length.min(rest.len())]).await?;
+                    return Err(io::Error::other("cut inside a reply"));
+                }
+                let (length, pause) = match now.trickle.filter(|_| self.is_reply) {
+                    Some((length, pause)) => (length.min(rest.len()), pause),
+                    None => (rest.len(), Duration::ZERO),
+                };
+                self.write_all(&rest[..length]).await?;
+                rest = &rest[length..];
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
+                }
+            }
         }
-        to.write_all(&buffer[..length]).await?;
+        self.now(&mut faults).await?;
+        SockRef::from(self.to).shutdown(Shutdown::Write)
+    }
+
+    /// What goes wrong for this connection, once it is not held.
+    async fn now(&self, faults: &mut watch::Receiver<Faults>) -> io::Result<Faults> {
+        let is_held = |faults: &Faults| {
+            let held = if self.is_reply { faults.hold_replies } else { faults.hold_requests };
+            held && faults.hit(self.number)
+        };
+        let now = faults.wait_for(|faults| !is_held(faults)).await.map_err(io::Error::other)?;
+        Ok(if now.hit(self.number) { now.clone() } else { Faults::default() })
+    }
+
+    /// Where to cut, told once.
+    fn take_cut(&self) -> Option<usize> {
+        let mut at = None;
+        self.shared.faults.send_if_modified(|faults| {
+            if faults.hit(self.number) {
+                at = faults.cut_reply_at.take();
+            }
+            at.is_some()
+        });
+        at
+    }
+
+    async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.to.writable().await?;
+            match self.to.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => bytes = &bytes[written?..],
+            }
+        }
+        Ok(())
     }
 }
 
@@ -292,3 +464,6 @@ impl Drop for Open<'_> {
         self.0.connections.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+/// Read ahead of a write that waits; further ones stay with their sender.
+const PIECES: usize = 16;

@@ -1,6 +1,7 @@
 //! What engines rely on, shown on real servers.
 
 mod batch;
+mod breaker;
 mod scripts;
 mod servers;
 mod subscriptions;

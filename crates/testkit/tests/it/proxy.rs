@@ -1,7 +1,7 @@
 //! The proxy: what it counts, and the faults it makes.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::{Proxy, RedisServer, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -197,4 +197,135 @@ async fn clients_of_a_killed_server_lose_their_connections_until_it_is_back() {
     let mut again = Wire::to(&proxy).await.unwrap();
     again.send("PING\r\n").await;
     again.expect("+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn a_delay_adds_to_each_answer_and_not_up_over_those_that_follow() {
+    let (_server, proxy) = pair().await;
+    let mut wires = [Wire::to(&proxy).await.unwrap(), Wire::to(&proxy).await.unwrap()];
+    let latency = 4 * A_MOMENT;
+    proxy.delay(latency);
+
+    let began = Instant::now();
+    wires[0].send("PING\r\n").await;
+    tokio::time::sleep(A_MOMENT).await;
+    wires[0].send("PING\r\n").await;
+    wires[1].send("PING\r\n").await;
+    wires[0].expect("+PONG\r\n+PONG\r\n").await;
+    wires[1].expect("+PONG\r\n").await;
+    let took = began.elapsed();
+    assert!((2 * latency + A_MOMENT..4 * latency).contains(&took), "there and back again, once: {took:?}");
+
+    proxy.delay(Duration::ZERO);
+    let began = Instant::now();
+    wires[0].send("PING\r\n").await;
+    wires[0].expect("+PONG\r\n").await;
+    assert!(began.elapsed() < 2 * latency);
+}
+
+#[tokio::test]
+async fn a_reset_is_told_to_the_client_and_new_connections_work() {
+    let (_server, proxy) = pair().await;
+    let mut wire = Wire::to(&proxy).await.unwrap();
+    wire.send("PING\r\n").await;
+    wire.expect("+PONG\r\n").await;
+
+    proxy.reset();
+
+    let end = tokio::time::timeout(SOON, wire.0.read(&mut [0])).await.unwrap();
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    let mut again = Wire::to(&proxy).await.unwrap();
+    again.send("PING\r\n").await;
+    again.expect("+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn a_half_open_connection_takes_everything_and_neither_answers_nor_ends() {
+    let (server, proxy) = pair().await;
+    let mut wire = Wire::to(&proxy).await.unwrap();
+    wire.send("CLIENT SETNAME lost\r\n").await;
+    wire.expect("+OK\r\n").await;
+
+    proxy.half_open();
+    until(async || !server.cli(&["CLIENT", "LIST"]).await.contains("name=lost"), SOON).await;
+    // More than all the buffers on the way would take.
+    wire.send(&"INCR a\r\n".repeat(1_000_000)).await;
+    assert!(wire.is_silent().await);
+    assert_eq!(server.cli(&["GET", "a"]).await, "(nil)");
+
+    let mut again = Wire::to(&proxy).await.unwrap();
+    again.send("PING\r\n").await;
+    again.expect("+PONG\r\n").await;
+    proxy.cut();
+    assert!(wire.is_closed().await);
+}
+
+#[tokio::test]
+async fn trickled_replies_arrive_piece_by_piece() {
+    let (_server, proxy) = pair().await;
+    let mut wire = Wire::to(&proxy).await.unwrap();
+    proxy.trickle(2, A_MOMENT);
+
+    let began = Instant::now();
+    wire.send("PING\r\n").await;
+    wire.expect("+P").await;
+    assert!(wire.0.try_read(&mut [0]).is_err(), "the rest is still to come");
+    wire.expect("ONG\r\n").await;
+    assert!(began.elapsed() >= 3 * A_MOMENT);
+
+    proxy.trickle(usize::MAX, Duration::ZERO);
+    let began = Instant::now();
+    wire.send(&"PING\r\n".repeat(100)).await;
+    wire.expect(&"+PONG\r\n".repeat(100)).await;
+    assert!(began.elapsed() < 10 * A_MOMENT);
+}
+
+#[tokio::test]
+async fn a_cut_inside_a_reply_delivers_its_beginning_once() {
+    let (_server, proxy) = pair().await;
+    let mut wire = Wire::to(&proxy).await.unwrap();
+    proxy.cut_inside_the_next_reply(3);
+
+    wire.send("PING\r\n").await;
+    wire.expect("+PO").await;
+    assert!(wire.is_closed().await);
+
+    let mut again = Wire::to(&proxy).await.unwrap();
+    again.send("PING\r\n").await;
+    again.expect("+PONG\r\n").await;
+}
+
+#[tokio::test]
+async fn a_fault_hits_the_one_connection_that_asked_for_it_and_no_other() {
+    type Fault = fn(&Proxy);
+    let faults: [(&str, Fault); 6] = [
+        ("hold replies", |proxy| proxy.hold_replies(true)),
+        ("black hole", |proxy| proxy.black_hole(true)),
+        ("delay", |proxy| proxy.delay(SOON)),
+        ("cut inside a reply", |proxy| proxy.cut_inside_the_next_reply(0)),
+        ("reset", Proxy::reset),
+        ("half open", Proxy::half_open),
+    ];
+    for (name, fault) in faults {
+        let (_server, proxy) = pair().await;
+        let mut other = Wire::to(&proxy).await.unwrap();
+        let mut hit = Wire::to(&proxy).await.unwrap();
+        proxy.hit_only_who_asks("marked");
+        for wire in [&mut other, &mut hit] {
+            wire.send("PING\r\n").await;
+            wire.expect("+PONG\r\n").await;
+        }
+        hit.send("ECHO marked\r\n").await;
+        hit.expect("$6\r\nmarked\r\n").await;
+        fault(&proxy);
+
+        other.send("PING\r\n").await;
+        other.expect("+PONG\r\n").await;
+        let _ = hit.0.write_all(b"PING\r\n").await;
+        let answer = tokio::time::timeout(A_MOMENT, hit.0.read(&mut [0])).await;
+        assert!(!matches!(answer, Ok(Ok(1))), "{name}");
+        let mut new = Wire::to(&proxy).await.unwrap();
+        new.send("PING\r\n").await;
+        new.expect("+PONG\r\n").await;
+    }
 }
