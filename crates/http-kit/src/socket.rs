@@ -18,16 +18,6 @@ enum Carrier {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Socket {
-    /// Whether both sides agreed, by ALPN, on HTTP/2.
-    pub fn is_http2(&self) -> bool {
-        match &self.0 {
-            Carrier::Plain(_) => false,
-            Carrier::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
-        }
-    }
-}
-
 impl From<TcpStream> for Socket {
     fn from(stream: TcpStream) -> Self {
         Self(Carrier::Plain(stream))

@@ -86,30 +86,29 @@ impl Tls {
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             again.tick().await;
-            self.0.look();
+            match self.0.look() {
+                None => {}
+                Some(Ok(())) => tracing::info!("{}: new certificates hold from now on", self.0.section),
+                Some(Err(error)) => {
+                    tracing::error!(error = %error, "the certificates before hold on: {error}");
+                }
+            }
         }
     }
 }
 
 impl Shared {
-    fn look(&self) {
+    /// Takes files that are good; none when they are as they were when last looked at, good or not.
+    fn look(&self) -> Option<Result<(), ConfigError>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Before the files are judged: what changes in between is looked at again.
         let contents = self.files.contents();
         if *seen == contents {
-            return;
+            return None;
         }
         *seen = contents;
-        match self.files.server(&self.protocols) {
-            Ok(server) => {
-                self.current.store(Arc::new(server));
-                tracing::info!("{}: new certificates hold from now on", self.section);
-            }
-            Err(mistake) => {
-                let error = mistake.of(&self.section);
-                tracing::error!(error = %error, "the certificates before hold on: {error}");
-            }
-        }
+        let server = self.files.server(&self.protocols).map_err(|mistake| mistake.of(&self.section));
+        Some(server.map(|server| self.current.store(Arc::new(server))))
     }
 }
 
@@ -195,3 +194,24 @@ const CERT: &str = "cert_file";
 const KEY: &str = "key_file";
 const CLIENT_CA: &str = "client_ca_file";
 const INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use testkit::Authority;
+
+    #[test]
+    fn a_change_is_judged_once_however_often_it_is_looked_at() {
+        let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+        let (cert, key) = authority.issue(&["localhost"]).write(folder.path(), "server");
+        let config = TlsConfig { cert_file: Some(cert), key_file: Some(key.clone()), client_ca_file: None };
+        let Tls(shared) = Tls::open(&config, "http.tls", &[]).unwrap().unwrap();
+        assert_eq!(shared.look(), None);
+
+        std::fs::write(&key, "").unwrap();
+        let mistake = shared.look().unwrap().unwrap_err();
+        assert_eq!((&*mistake.key, shared.look()), ("http.tls.key_file", None));
+        authority.issue(&["localhost"]).write(folder.path(), "server");
+        assert_eq!((shared.look(), shared.look()), (Some(Ok(())), None));
+    }
+}

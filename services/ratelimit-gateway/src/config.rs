@@ -124,6 +124,7 @@ impl ServiceConfig for Config {
         if let Some((key, rule)) = own.door.complaint() {
             return Err(ConfigError::value(format!("ratelimit_gateway.door.{key}"), rule));
         }
+        own.door.tls()?;
         for (key, holds, rule) in [
             ("check_timeout_ms", (1..=10_000).contains(&own.check_timeout_ms), "1 to 10,000"),
             ("denials_max", own.denials_max <= 4_194_304, "0 to 4,194,304"),

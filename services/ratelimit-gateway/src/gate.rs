@@ -24,6 +24,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) host: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) peer: IpAddr,
+    /// Whether it came by TLS.
+    pub(crate) secure: bool,
 }
 
 /// What becomes of it.
@@ -214,7 +216,8 @@ fn upstream_fields(asked: &Asked<'_>, identity: &Identity, way: &Way) -> HeaderM
     };
     let mut fields = HeaderMap::with_capacity(FIELDS);
     set(&mut fields, FORWARDED_FOR, &way.forwarded_for());
-    let proto = said(&FORWARDED_PROTO).filter(|proto| matches!(*proto, "http" | "https")).unwrap_or("http");
+    let ours = if asked.secure { "https" } else { "http" };
+    let proto = said(&FORWARDED_PROTO).filter(|proto| matches!(*proto, "http" | "https")).unwrap_or(ours);
     set(&mut fields, FORWARDED_PROTO, proto);
     set(&mut fields, FORWARDED_HOST, said(&FORWARDED_HOST).unwrap_or(asked.host));
     for (name, text) in identity_fields(identity) {

@@ -51,7 +51,7 @@ pub(crate) async fn auth(
     asking_proxy(&admin.auth, &headers, peer)?;
     let original = Original::of(&headers)?;
     let Original { method, uri, host } = &original;
-    let asked = Asked { method, uri, host, headers: &headers, peer };
+    let asked = Asked { method, uri, host, headers: &headers, peer, secure: false };
 
     // The asking proxy is one more whose word counts.
     match admin.gate.decide(&asked, 1).await {

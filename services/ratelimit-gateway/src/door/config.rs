@@ -1,6 +1,7 @@
 //! What can be set about the public door.
 
 use super::framing::HeadBounds;
+use http_kit::{ConfigError, Tls, TlsConfig};
 use serde::Deserialize;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::thread::available_parallelism;
@@ -14,6 +15,9 @@ pub struct DoorConfig {
     pub workers: usize,
     /// Connections open at once, over all workers; more wait to be accepted. Default 20,000.
     pub connections_max: NonZeroUsize,
+    /// Connections open at once from one client address (of IPv6: from one /64); more are closed at once. Default 2000; 0 is
+    /// no bound. Where the rules trust proxies in front (`trusted_hops`), every client has their address, and no bound holds.
+    pub connections_per_address_max: usize,
     /// Requests in flight on one HTTP/2 connection. Default 100.
     pub streams_max: NonZeroU32,
     /// A request head, in bytes; beyond it 431. Default 16,384, from 1024 to 65,536.
@@ -22,7 +26,7 @@ pub struct DoorConfig {
     pub url_bytes_max: usize,
     /// A request's body, in bytes; beyond it 413. Default 1,073,741,824 (1 GiB).
     pub body_bytes_max: u64,
-    /// How long a request head may take to arrive, in milliseconds; after it 408. Default 10,000.
+    /// How long a TLS handshake may take, and a request head to arrive, in milliseconds; after it 408. Default 10,000.
     pub head_timeout_ms: u64,
     /// How long a connection may idle between requests, in milliseconds. Default 75,000.
     pub keep_alive_ms: u64,
@@ -44,6 +48,8 @@ pub struct DoorConfig {
     pub resolve_ttl_ms: u64,
     /// How long requests in flight may take once the service stops, in milliseconds. Default 10,000.
     pub grace_ms: u64,
+    /// `[ratelimit_gateway.door.tls]`, with HTTP/2 and HTTP/1.1 offered by ALPN.
+    pub tls: TlsConfig,
 }
 
 impl Default for DoorConfig {
@@ -51,6 +57,7 @@ impl Default for DoorConfig {
         Self {
             workers: 0,
             connections_max: NonZeroUsize::new(20_000).expect("not zero"),
+            connections_per_address_max: 2_000,
             streams_max: NonZeroU32::new(100).expect("not zero"),
             head_bytes_max: 16 * 1024,
             url_bytes_max: 8 * 1024,
@@ -65,6 +72,7 @@ impl Default for DoorConfig {
             upstream_skip_ms: 1_000,
             resolve_ttl_ms: 2_000,
             grace_ms: 10_000,
+            tls: TlsConfig::default(),
         }
     }
 }
@@ -90,6 +98,11 @@ impl DoorConfig {
         }
         (!(64..self.head_bytes_max).contains(&self.url_bytes_max))
             .then_some(("url_bytes_max", "64 to less than head_bytes_max"))
+    }
+
+    /// What its files hold.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, ConfigError> {
+        Tls::open(&self.tls, "ratelimit_gateway.door.tls", &["h2", "http/1.1"])
     }
 
     pub(super) fn worker_threads(&self) -> usize {

@@ -5,6 +5,7 @@ use super::guard::{Guard, InFlight};
 use super::patience;
 use super::proxy::Proxy;
 use bytes::BytesMut;
+use http_kit::{Socket, Tls};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,21 +25,31 @@ use tokio_util::task::TaskTracker;
 /// What all connections of a worker share.
 pub(super) struct Shared {
     pub(super) settings: DoorConfig,
+    pub(super) tls: Option<Tls>,
     pub(super) proxy: Proxy,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
 
+/// Who is on the other side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    /// Whether by TLS.
+    pub(super) secure: bool,
+}
+
 /// Serves it to its end. After `stop` it takes no new request.
-pub(super) async fn serve(shared: Rc<Shared>, mut stream: TcpStream, peer: IpAddr) {
+pub(super) async fn serve(shared: Rc<Shared>, stream: TcpStream, address: IpAddr) {
     let patience = Duration::from_millis(shared.settings.head_timeout_ms);
     let began = tokio::select! {
-        began = timeout(patience, begin(&mut stream)) => began,
+        began = timeout(patience, begin(shared.tls.as_ref(), stream)) => began,
         () = shared.stop.cancelled() => return,
     };
+    let peer = Peer { address, secure: shared.tls.is_some() };
     let ended = match began {
-        Ok(Ok((Version::Http1, first))) => http1(&shared, stream, first, peer).await,
-        Ok(Ok((Version::Http2, first))) => http2(&shared, stream, first, peer).await,
+        Ok(Ok((socket, Version::Http1, first))) => http1(&shared, socket, first, peer).await,
+        Ok(Ok((socket, Version::Http2, first))) => http2(&shared, socket, first, peer).await,
         // Closed, or silent for too long: there is nobody to answer.
         Ok(Err(_)) | Err(_) => return,
     };
@@ -52,29 +63,30 @@ enum Version {
     Http2,
 }
 
-/// Reads until it is clear which version the client speaks; with what was read.
-async fn begin(stream: &mut TcpStream) -> io::Result<(Version, BytesMut)> {
+/// Shakes hands where there is TLS, and reads until it is clear which version the client speaks; with what was read.
+///
+/// Its first bytes tell, also after TLS: a client that agreed on `h2` by ALPN begins as one with prior knowledge does.
+async fn begin(tls: Option<&Tls>, stream: TcpStream) -> io::Result<(Socket, Version, BytesMut)> {
+    let mut socket = match tls {
+        None => Socket::from(stream),
+        Some(tls) => tls.accept(stream).await?,
+    };
     let mut first = BytesMut::with_capacity(4096);
     loop {
         let common = first.len().min(PREFACE.len());
         if first[..common] != PREFACE[..common] {
-            return Ok((Version::Http1, first));
+            return Ok((socket, Version::Http1, first));
         }
         if common == PREFACE.len() {
-            return Ok((Version::Http2, first));
+            return Ok((socket, Version::Http2, first));
         }
-        if stream.read_buf(&mut first).await? == 0 {
+        if socket.read_buf(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
 }
 
-async fn http1(
-    shared: &Rc<Shared>,
-    stream: TcpStream,
-    first: BytesMut,
-    peer: IpAddr,
-) -> Result<(), hyper::Error> {
+async fn http1(shared: &Rc<Shared>, stream: Socket, first: BytesMut, peer: Peer) -> Result<(), hyper::Error> {
     let in_flight = InFlight::none();
     let guard = Guard::new(stream, first, &shared.settings, in_flight.clone());
     let service = service_fn(|request| {
@@ -95,12 +107,7 @@ async fn http1(
     connection.await
 }
 
-async fn http2(
-    shared: &Rc<Shared>,
-    stream: TcpStream,
-    first: BytesMut,
-    peer: IpAddr,
-) -> Result<(), hyper::Error> {
+async fn http2(shared: &Rc<Shared>, stream: Socket, first: BytesMut, peer: Peer) -> Result<(), hyper::Error> {
     let in_flight = InFlight::none();
     let service = service_fn(|request| {
         let (shared, request_in_flight) = (shared.clone(), in_flight.begin());
@@ -162,7 +169,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
 
 /// A stream whose first bytes were read already.
 struct Replayed {
-    stream: TcpStream,
+    stream: Socket,
     first: BytesMut,
 }
 

@@ -2,6 +2,7 @@
 
 use super::answer::{self, AnswerBody, Kind};
 use super::config::DoorConfig;
+use super::connection::Peer;
 use super::fields::{self, Hops};
 use super::guard::{REFUSED, RequestInFlight};
 use super::head;
@@ -24,7 +25,6 @@ use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Proxy {
     pub(super) async fn answer_http1(
         &self,
         request: Request<Incoming>,
-        peer: IpAddr,
+        peer: Peer,
         in_flight: RequestInFlight,
     ) -> Answered {
         if request.uri().scheme_str() == Some(REFUSED) {
@@ -86,7 +86,7 @@ impl Proxy {
     pub(super) async fn answer_http2(
         &self,
         mut request: Request<Incoming>,
-        peer: IpAddr,
+        peer: Peer,
         in_flight: RequestInFlight,
     ) -> Answered {
         let answer = match self.judge_http2(&request) {
@@ -134,14 +134,20 @@ impl Proxy {
         if head::is_host(host.as_bytes()) { Ok(host) } else { Err(Reason::Host) }
     }
 
-    async fn pass(&self, request: Request<Incoming>, host: HeaderValue, peer: IpAddr) -> Response<Kind> {
+    async fn pass(&self, request: Request<Incoming>, host: HeaderValue, peer: Peer) -> Response<Kind> {
         let (parts, body) = request.into_parts();
         if body.size_hint().lower() > self.body_bytes_max {
             return refuse(Reason::BodyTooLarge, parts.uri.path(), &parts.headers);
         }
         let Ok(name) = host.to_str() else { return refuse(Reason::Host, parts.uri.path(), &parts.headers) };
-        let asked =
-            Asked { method: &parts.method, uri: &parts.uri, host: name, headers: &parts.headers, peer };
+        let asked = Asked {
+            method: &parts.method,
+            uri: &parts.uri,
+            host: name,
+            headers: &parts.headers,
+            peer: peer.address,
+            secure: peer.secure,
+        };
         match self.gate.admit(&asked).await {
             Passage::Forward(forward) => self.forward(parts, body, host, forward).await,
             Passage::Refuse(Refusal { problem, answer_fields }) => {

@@ -5,6 +5,7 @@ use super::connection::{self, Shared};
 use super::pool::Pool;
 use super::proxy::Proxy;
 use crate::gate::Gate;
+use http_kit::{Place, Tls};
 use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::rc::Rc;
@@ -23,6 +24,8 @@ pub(super) struct Arrival {
     pub(super) peer: IpAddr,
     /// Counts it until it ends.
     pub(super) _place: OwnedSemaphorePermit,
+    /// And among those of its address.
+    pub(super) _address: Option<Place>,
 }
 
 /// A running thread.
@@ -38,6 +41,7 @@ impl Worker {
         number: usize,
         gate: Arc<Gate>,
         settings: DoorConfig,
+        tls: Option<Tls>,
         stop: CancellationToken,
     ) -> io::Result<Self> {
         let (arrivals, received) = mpsc::channel(ARRIVALS_MAX);
@@ -46,7 +50,7 @@ impl Worker {
         let thread = std::thread::Builder::new().name(format!("door-{number}")).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let local = LocalSet::new();
-            local.block_on(&runtime, run(received, gate, settings, stop, counter));
+            local.block_on(&runtime, run(received, gate, settings, tls, stop, counter));
             Ok(())
         })?;
         Ok(Self { arrivals, connections, thread })
@@ -74,6 +78,7 @@ async fn run(
     mut arrivals: mpsc::Receiver<Arrival>,
     gate: Arc<Gate>,
     settings: DoorConfig,
+    tls: Option<Tls>,
     stop: CancellationToken,
     connections: Arc<AtomicUsize>,
 ) {
@@ -81,7 +86,7 @@ async fn run(
     let pool = Pool::new(&settings, tasks.clone());
     let grace = settings.grace();
     let proxy = Proxy::new(gate, pool.clone(), &settings, tasks.clone());
-    let shared = Rc::new(Shared { settings, proxy, tasks: tasks.clone(), stop: stop.clone() });
+    let shared = Rc::new(Shared { settings, tls, proxy, tasks: tasks.clone(), stop: stop.clone() });
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         let arrival = tokio::select! {
@@ -96,7 +101,7 @@ async fn run(
         let (shared, counted) = (shared.clone(), Counted(connections.clone()));
         tasks.spawn_local(async move {
             let _counted = counted;
-            let Arrival { stream, peer, _place } = arrival;
+            let Arrival { stream, peer, _place, _address } = arrival;
             if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
                 // Small answers go out at once; without it they wait for the client's acknowledgement.
                 let _ = stream.set_nodelay(true);

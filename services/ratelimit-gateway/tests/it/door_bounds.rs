@@ -1,6 +1,6 @@
 //! What is too much, and how the door closes.
 
-use crate::door_support::{Door, Upstream, expect_problem, within};
+use crate::door_support::{Door, Upstream, Wire, expect_problem, field, within};
 use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
@@ -61,6 +61,42 @@ async fn beyond_the_bound_connections_wait_their_turn() {
     served.answer("ok").await;
     second.message().await;
 }
+
+#[tokio::test]
+async fn an_address_with_as_many_connections_as_it_may_gets_no_other_unless_it_is_a_proxy_of_ours() {
+    for (hops, served) in [("0", false), ("1", true)] {
+        let upstream = Upstream::listen().await;
+        let settings = [("door.connections_per_address_max", "1"), ("identity.trusted_hops", hops)];
+        let door = Door::with(&[upstream.port()], &settings).await;
+        // The one that waited for the door to listen may not have ended yet.
+        let mut first = loop {
+            let mut client = door.connect().await;
+            if answered(&mut client).await {
+                break client;
+            }
+        };
+
+        assert_eq!(answered(&mut door.connect().await).await, served, "{hops} hops");
+        assert!(answered(&mut first).await);
+        drop(first);
+        testkit::until(async || answered(&mut door.connect().await).await, LONG).await;
+    }
+}
+
+/// Whether a request gets an answer, here one of the door itself.
+async fn answered(client: &mut Wire) -> bool {
+    let _ = client.stream.write_all(b"GET / HTTP/1.1\r\nHost: nowhere\r\n\r\n").await;
+    match client.next_head().await {
+        None => false,
+        Some(head) => {
+            let length = field(&head, "content-length").unwrap().parse().unwrap();
+            client.exactly(length).await;
+            head.starts_with("HTTP/1.1 404 ")
+        }
+    }
+}
+
+const LONG: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_stop_lets_requests_finish_and_ends_what_idles() {

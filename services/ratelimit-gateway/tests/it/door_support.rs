@@ -29,7 +29,8 @@ impl Door {
         Self::with(ports, &[]).await
     }
 
-    /// With settings: `door.<name>` is one of `[ratelimit_gateway.door]`, the others are timeouts of the route.
+    /// With settings: `door.<name>` is one of `[ratelimit_gateway.door]`, `identity.<name>` one of the rules, the others
+    /// are timeouts of the route.
     pub(crate) async fn with(ports: &[u16], settings: &[(&str, &str)]) -> Self {
         let targets: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         Self::start(&targets, settings).await
@@ -78,12 +79,16 @@ impl Door {
 impl Prepared {
     fn new(targets: &[String], settings: &[(&str, &str)]) -> Self {
         let targets: Vec<String> = targets.iter().map(|target| format!("\"http://{target}\"")).collect();
-        let timeouts = settings.iter().filter(|(name, _)| !name.starts_with("door."));
+        let timeouts = settings.iter().filter(|(name, _)| !name.contains('.'));
         let timeouts: Vec<String> = timeouts.map(|(name, value)| format!("{name} = {value}")).collect();
+        let identity =
+            settings.iter().filter_map(|(name, value)| Some((name.strip_prefix("identity.")?, value)));
+        let identity: Vec<String> = identity.map(|(name, value)| format!("{name} = {value}")).collect();
         let mut rules = NamedTempFile::new().unwrap();
         let text = format!(
-            "[upstreams.app]\ntargets = [{}]\n[[routes]]\nname = \"all\"\npath = \"/\"\nhosts = [\"a\", \"api.example\"]\n\
+            "[identity]\n{}\n[upstreams.app]\ntargets = [{}]\n[[routes]]\nname = \"all\"\npath = \"/\"\nhosts = [\"a\", \"api.example\"]\n\
              upstream = \"app\"\ntimeouts = {{ {} }}\n",
+            identity.join("\n"),
             targets.join(", "),
             timeouts.join(", ")
         );

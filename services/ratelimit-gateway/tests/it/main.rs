@@ -10,6 +10,7 @@ mod door_pool;
 mod door_streaming;
 mod door_support;
 mod door_timeouts;
+mod door_tls;
 mod door_upgrade;
 mod identity;
 mod limits;
