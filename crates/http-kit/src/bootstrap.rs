@@ -5,6 +5,7 @@ use crate::probe::{self, Said};
 use crate::problem::causes;
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -101,7 +102,7 @@ where
     F: Future<Output = Result<(), E>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    if let Err(error) = telemetry::start(config.log()) {
+    if let Err(error) = telemetry::start(service, config.log()) {
         complain(&format!("{service}: {error}"));
         return Exit::FAILED;
     }
@@ -113,11 +114,14 @@ where
             Ok(run(config, stop).await.map_err(Into::into))
         })
     });
-    match ended {
+    let exit = match ended {
         Ok(Ok(())) => Exit::OK,
         Ok(Err(error)) => fail(service, &*error),
         Err(error) => fail(service, &error),
-    }
+    };
+    // Last of all, so that it takes the reason along.
+    telemetry::shutdown(FLUSH_DEADLINE);
+    exit
 }
 
 fn fail(service: &str, error: &(dyn std::error::Error + 'static)) -> Exit {
@@ -190,3 +194,5 @@ fn say(text: &str) -> Exit {
 fn complain(text: &str) {
     eprintln!("{text}");
 }
+
+const FLUSH_DEADLINE: Duration = Duration::from_secs(2);

@@ -2,10 +2,11 @@
 
 use crate::Problem;
 use actix_web::dev::Payload;
-use actix_web::http::header::HeaderName;
+use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::{FromRequest, HttpRequest};
 use domain::CorrelationId;
 use std::future::{Ready, ready};
+use telemetry::TraceContext;
 
 /// The header of a request, and of every answer.
 pub(crate) const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -25,7 +26,8 @@ impl FromRequest for Correlation {
     }
 }
 
-/// The W3C `traceparent` as it came, to be passed on; none when there was none, or an invalid one.
+/// The W3C `traceparent` to pass on: of this service's own span where it exports traces, else as it came; none when there
+/// was none, or an invalid one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TraceParent(pub Option<String>);
 
@@ -34,12 +36,28 @@ impl FromRequest for TraceParent {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-        let valid = header.filter(|text| text.parse::<telemetry::TraceParent>().is_ok());
-        ready(Ok(Self(valid.map(str::to_owned))))
+        let trace = telemetry::current_trace().or_else(|| trace_of(request.headers()));
+        ready(Ok(Self(trace.and_then(|trace| trace.traceparent()))))
     }
 }
 
-pub(crate) fn of(headers: &actix_web::http::header::HeaderMap) -> CorrelationId {
+pub(crate) fn of(headers: &HeaderMap) -> CorrelationId {
     telemetry::accept(headers.get(X_CORRELATION_ID).and_then(|value| value.to_str().ok()))
 }
+
+/// Where in a trace the caller is.
+pub(crate) fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
+    let one = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let (parent, baggage) = (one(TRACEPARENT), one(BAGGAGE));
+    if parent.is_none() && baggage.is_none() {
+        return None;
+    }
+    // The one of the three that may come in several lines.
+    let mut states = headers.get_all(TRACESTATE).filter_map(|value| value.to_str().ok());
+    let state = states.next().map(|first| states.fold(first.to_owned(), |all, next| all + "," + next));
+    TraceContext::from_headers(parent, state.as_deref(), baggage)
+}
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const BAGGAGE: HeaderName = HeaderName::from_static("baggage");

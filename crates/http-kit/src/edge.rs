@@ -1,9 +1,10 @@
 //! What every request passes, outermost: bounds of the head, correlation id, panics, problems, the access log.
 //!
-//! It is on the path of a cached read, so it boxes nothing, opens no span, and formats nothing unless it is logged.
+//! It is on the path of a cached read, so it boxes nothing, and formats nothing unless it is logged or recorded.
 
 use crate::correlation::{self, X_CORRELATION_ID};
 use crate::problem::{PROBLEM_JSON, Problem};
+use crate::trace;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{RequestHead, Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
@@ -18,7 +19,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use telemetry::Correlated;
+use telemetry::{Correlated, Span, TraceContext};
 
 /// The outermost middleware of a [`Server`](crate::Server).
 #[derive(Clone)]
@@ -63,11 +64,18 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let correlation = correlation::of(request.headers());
         let uri = request.uri().clone();
+        let caller = correlation::trace_of(request.headers());
+        let span = if is_probe(uri.path()) { None } else { trace::begin(request.method(), caller.as_ref()) };
+        let trace = span.as_ref().map(|span| span.context().clone()).or(caller);
         let step = match self.bounds.check(request.head()) {
-            Ok(()) => Step::Handled(Correlated::new(correlation.clone(), self.inner.call(request))),
+            Ok(()) => {
+                let handled = Correlated::new(correlation.clone(), self.inner.call(request));
+                Step::Handled(handled.in_trace(trace.clone()))
+            }
             Err(problem) => Step::Refused(Some(request.error_response(problem))),
         };
-        Answer { step, correlation, uri, started: Instant::now(), warnings: Rc::clone(&self.warnings) }
+        let warnings = Rc::clone(&self.warnings);
+        Answer { step, correlation, trace, span, uri, started: Instant::now(), warnings }
     }
 }
 
@@ -93,6 +101,9 @@ impl Edge {
 pub(crate) struct Answer<F> {
     step: Step<F>,
     correlation: CorrelationId,
+    trace: Option<TraceContext>,
+    /// Ends with the head of the answer.
+    span: Option<Span>,
     /// Kept for the one case without a request at hand, a panic: two counters are cheaper than a clone of the path.
     uri: Uri,
     started: Instant,
@@ -128,8 +139,11 @@ where
 }
 
 impl<F> Answer<F> {
-    fn finish(&self, response: ServiceResponse) -> ServiceResponse {
+    fn finish(&mut self, response: ServiceResponse) -> ServiceResponse {
         let status = response.status();
+        if let Some(span) = self.span.take() {
+            trace::end(span, response.request(), status, &self.correlation);
+        }
         let failed = status.is_client_error() || status.is_server_error();
         let mut response = if failed { self.as_problem(response) } else { response };
         response.headers_mut().insert(X_CORRELATION_ID, header(&self.correlation));
@@ -153,7 +167,10 @@ impl<F> Answer<F> {
         ServiceResponse::new(request, response)
     }
 
-    fn bare(&self, problem: Problem) -> Error {
+    fn bare(&mut self, problem: Problem) -> Error {
+        if let Some(mut span) = self.span.take() {
+            span.fail(problem.status().as_str().to_owned());
+        }
         let body = problem.render(self.uri.path(), self.correlation.as_str());
         Bare { problem, correlation: self.correlation.clone(), body }.into()
     }
@@ -164,20 +181,26 @@ impl<F> Answer<F> {
         let latency_us = || u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let route = || request.match_pattern().unwrap_or_else(|| "none".to_owned());
         let correlation_id = self.correlation.as_str();
+        let trace_id = || self.trace.as_ref().and_then(TraceContext::trace_id);
         if status.is_server_error() && self.warnings.take() {
             let (route, latency_us, code) = (route(), latency_us(), status.as_u16());
             tracing::warn!(
-                http.method = %request.method(), http.route = route, http.status = code, latency_us, correlation_id,
+                http.method = %request.method(), http.route = route, http.status = code, latency_us, correlation_id, trace_id = trace_id(),
                 "answered {code} on {route}"
             );
         } else if tracing::enabled!(tracing::Level::DEBUG) {
             let (route, latency_us, code) = (route(), latency_us(), status.as_u16());
             tracing::debug!(
-                http.method = %request.method(), http.route = route, http.status = code, latency_us, correlation_id,
+                http.method = %request.method(), http.route = route, http.status = code, latency_us, correlation_id, trace_id = trace_id(),
                 "answered {code} on {route}"
             );
         }
     }
+}
+
+/// Asked every few seconds by machines: a trace of it tells nobody anything.
+fn is_probe(path: &str) -> bool {
+    path.starts_with("/health") || path == "/metrics"
 }
 
 fn header(correlation: &CorrelationId) -> HeaderValue {

@@ -24,6 +24,7 @@ mod server;
 mod socket;
 mod throttle;
 mod tls;
+mod trace;
 mod tracked;
 mod transport;
 

@@ -1,8 +1,9 @@
-//! Which request or task the running code belongs to.
+//! Which request or task the running code belongs to: its correlation id, and its place in a trace.
 //!
 //! Not a `tracing` span: a span costs an entry in a registry per request, and is gone when its level is off. This is
 //! one value per thread, put in place while a future is polled, and taken out after.
 
+use crate::TraceContext;
 use domain::CorrelationId;
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -10,7 +11,13 @@ use std::task::{Context, Poll};
 use uuid::Uuid;
 
 thread_local! {
-    static CURRENT: RefCell<Option<CorrelationId>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Scope> = const { RefCell::new(Scope { correlation: None, trace: None }) };
+}
+
+#[derive(Debug)]
+struct Scope {
+    correlation: Option<CorrelationId>,
+    trace: Option<TraceContext>,
 }
 
 /// Takes the id that a caller sent when it keeps the rule, else makes one.
@@ -25,7 +32,12 @@ pub fn fresh() -> CorrelationId {
 
 /// The id of the request or task whose future is being polled on this thread.
 pub fn current() -> Option<CorrelationId> {
-    CURRENT.with_borrow(Clone::clone)
+    CURRENT.with_borrow(|scope| scope.correlation.clone())
+}
+
+/// The place in a trace of the future that is being polled on this thread.
+pub fn current_trace() -> Option<TraceContext> {
+    CURRENT.with_borrow(|scope| scope.trace.clone())
 }
 
 /// Runs `future` under `id`: [`current`] and every line of log inside it say so.
@@ -39,15 +51,21 @@ pub fn correlated<F: Future>(id: CorrelationId, future: F) -> Correlated<Pin<Box
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Correlated<F> {
-    /// None only while it is in place as the current one.
-    id: Option<CorrelationId>,
+    /// That of the caller while this one is in place as the current one.
+    scope: Scope,
     future: F,
 }
 
 impl<F: Future + Unpin> Correlated<F> {
     /// Like [`correlated`], for a future that is boxed already.
     pub fn new(id: CorrelationId, future: F) -> Self {
-        Self { id: Some(id), future }
+        Self { scope: Scope { correlation: Some(id), trace: current_trace() }, future }
+    }
+
+    /// At this place in a trace, rather than at the one where it was made.
+    pub fn in_trace(mut self, trace: Option<TraceContext>) -> Self {
+        self.scope.trace = trace;
+        self
     }
 }
 
@@ -55,19 +73,19 @@ impl<F: Future + Unpin> Future for Correlated<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { id, future } = self.get_mut();
-        let _in_place = InPlace::put(id);
+        let Self { scope, future } = self.get_mut();
+        let _in_place = InPlace::put(scope);
         Pin::new(future).poll(context)
     }
 }
 
-/// Swaps an id with the current one, and back when dropped, also by a panic.
-struct InPlace<'a>(&'a mut Option<CorrelationId>);
+/// Swaps a scope with the current one, and back when dropped, also by a panic.
+struct InPlace<'a>(&'a mut Scope);
 
 impl<'a> InPlace<'a> {
-    fn put(id: &'a mut Option<CorrelationId>) -> Self {
-        CURRENT.with_borrow_mut(|current| std::mem::swap(current, id));
-        Self(id)
+    fn put(scope: &'a mut Scope) -> Self {
+        CURRENT.with_borrow_mut(|current| std::mem::swap(current, scope));
+        Self(scope)
     }
 }
 
@@ -140,5 +158,25 @@ mod tests {
         let mut doomed = correlated(fresh(), async { panic!("on purpose") });
         assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut doomed))).is_err());
         assert_eq!(current(), None);
+    }
+
+    #[test]
+    fn the_place_in_a_trace_is_inherited_unless_another_is_named() {
+        let trace = |id: &str| {
+            TraceContext::from_headers(
+                Some(&format!("00-{}-{}-01", id.repeat(32), id.repeat(16))),
+                None,
+                None,
+            )
+        };
+        let mut outer = correlated(fresh(), async move {
+            correlated(fresh(), async { assert_eq!(current_trace(), trace("a")) }).await;
+            correlated(fresh(), async { assert_eq!(current_trace(), trace("b")) }).in_trace(trace("b")).await;
+            assert_eq!(current_trace(), trace("a"));
+        })
+        .in_trace(trace("a"));
+
+        assert_eq!(poll(&mut outer), Poll::Ready(()));
+        assert_eq!(current_trace(), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The two forms of a line. Both say what the other says.
 
-use crate::correlation::current;
+use crate::TraceContext;
+use crate::correlation::{current, current_trace};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt::{self, Debug, Write};
@@ -52,27 +53,34 @@ where
         for (name, value) in &line.fields {
             write!(writer, "  {name}={value}")?;
         }
-        if let Some(id) = &line.correlation_id {
-            write!(writer, "  correlation_id={id}")?;
+        for (name, id) in [("correlation_id", &line.correlation_id), ("trace_id", &line.trace_id)] {
+            if let Some(id) = id {
+                write!(writer, "  {name}={id}")?;
+            }
         }
         writer.write_char('\n')
     }
 }
 
+/// What an event says, and to whose request it belongs.
 #[derive(Serialize)]
-struct Line {
+pub(crate) struct Line {
     timestamp: String,
-    level: &'static str,
-    message: String,
+    pub(crate) level: &'static str,
+    pub(crate) message: String,
     target: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<String>,
+    pub(crate) correlation_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) span_id: Option<String>,
     #[serde(skip_serializing_if = "Map::is_empty")]
-    fields: Map<String, Value>,
+    pub(crate) fields: Map<String, Value>,
 }
 
 impl Line {
-    fn of(event: &Event<'_>) -> Result<Self, fmt::Error> {
+    pub(crate) fn of(event: &Event<'_>) -> Result<Self, fmt::Error> {
         let mut timestamp = String::with_capacity(32);
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
         let level = match *event.metadata().level() {
@@ -82,12 +90,15 @@ impl Line {
             Level::DEBUG => "debug",
             Level::TRACE => "trace",
         };
+        let trace = current_trace();
         let mut line = Self {
             timestamp,
             level,
             message: String::new(),
             target: event.metadata().target().to_owned(),
             correlation_id: current().map(String::from),
+            trace_id: trace.as_ref().and_then(TraceContext::trace_id),
+            span_id: trace.as_ref().and_then(TraceContext::span_id),
             fields: Map::new(),
         };
         event.record(&mut line);
@@ -99,6 +110,8 @@ impl Line {
             ("message", Value::String(message)) => self.message = message,
             // An id that the event names itself is about somebody else's request: it wins.
             ("correlation_id", Value::String(id)) => self.correlation_id = Some(id),
+            ("trace_id", Value::String(id)) => self.trace_id = Some(id),
+            ("span_id", Value::String(id)) => self.span_id = Some(id),
             (name, value) => drop(self.fields.insert(name.to_owned(), value)),
         }
     }

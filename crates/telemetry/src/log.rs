@@ -1,6 +1,8 @@
 //! Where the lines go, which ones, and in which form.
 
+use crate::export;
 use crate::line::{Json, Pretty};
+use crate::log_export::LogExport;
 use serde::Deserialize;
 use std::fmt;
 use std::io::IsTerminal;
@@ -53,22 +55,38 @@ pub struct InvalidLevel(String);
 #[error("the log of this process was started before")]
 pub struct AlreadyStarted;
 
-/// Starts the log of this process, on stderr. Called once, by the bootstrap; panics become lines too.
+/// Starts the log of this process, on stderr, and the export of logs, traces and metrics where `OTEL_*` variables name
+/// a collector. Called once, by the bootstrap, outside of any runtime; panics become lines too.
 ///
 /// # Errors
 /// [`AlreadyStarted`]: there is one; it stays as it is.
-pub fn start(config: &LogConfig) -> Result<(), AlreadyStarted> {
+pub fn start(service: &'static str, config: &LogConfig) -> Result<(), AlreadyStarted> {
+    let exporters = export::start(service);
     let terminal = std::io::stderr().is_terminal();
-    let subscriber = subscriber(config, terminal, std::io::stderr);
+    let export = exporters.logs.as_ref().map(LogExport::new);
+    let subscriber = exporting(config, terminal, std::io::stderr, export);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadyStarted)?;
     std::panic::set_hook(Box::new(log_panic));
+    for failed in &exporters.failed {
+        tracing::warn!("{failed}");
+    }
     Ok(())
 }
 
 /// The subscriber that [`start`] installs, for any writer. `terminal`: whether a person reads it.
-///
-/// The one place where a layer for traces will join.
 pub fn subscriber<W>(config: &LogConfig, terminal: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    exporting(config, terminal, writer, None)
+}
+
+fn exporting<W>(
+    config: &LogConfig,
+    terminal: bool,
+    writer: W,
+    export: Option<LogExport>,
+) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -80,7 +98,9 @@ where
     let lines = layer().with_writer(writer).with_ansi(terminal);
     let lines: Box<dyn Layer<Registry> + Send + Sync> =
         if pretty { lines.event_format(Pretty).boxed() } else { lines.event_format(Json).boxed() };
-    Box::new(Registry::default().with(lines.with_filter(config.level.targets.clone())))
+    let levels = &config.level.targets;
+    let export = export.map(|export| export.with_filter(levels.clone()));
+    Box::new(Registry::default().with(lines.with_filter(levels.clone())).with(export))
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {

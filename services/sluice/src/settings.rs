@@ -100,7 +100,7 @@ impl Settings {
     /// Starts the log of this process, once for all services.
     pub(crate) fn start_logging(&self) -> anyhow::Result<()> {
         let config = self.of::<cache_api::Config>()?;
-        telemetry::start(config.log()).context("cannot start the log")?;
+        telemetry::start("sluice", config.log()).context("cannot start the log")?;
         Ok(())
     }
 }

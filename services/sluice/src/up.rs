@@ -22,6 +22,8 @@ use crate::services::Services;
 use crate::settings::{self, Settings};
 use crate::{logs, report, say};
 
+/// For what the collector of telemetry, if there is one, has not got yet.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 /// From the start of the services to their readiness.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Redis loads what it holds before it answers: a full one takes some seconds.
@@ -96,6 +98,8 @@ async fn run(
         outcome = working => outcome,
     };
     services.stop().await;
+    // It blocks this thread, which has nothing left to do.
+    telemetry::shutdown(FLUSH_DEADLINE);
     outcome
 }
 

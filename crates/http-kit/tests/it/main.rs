@@ -13,4 +13,5 @@ mod problems;
 mod process;
 mod stop;
 mod support;
+mod telemetry;
 mod tls;

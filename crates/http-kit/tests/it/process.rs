@@ -63,7 +63,7 @@ async fn output(arguments: &str, environment: &[(&str, &str)]) -> (Option<i32>, 
     (status.code(), text)
 }
 
-async fn running(environment: &[(&str, &str)]) -> (Child, String) {
+pub(crate) async fn running(environment: &[(&str, &str)]) -> (Child, String) {
     let bind = format!("127.0.0.1:{}", free_port());
     let defaults = [("SLUICE__CACHE_API__BIND", &*bind), ("SLUICE__AUTH__MODE", "none")];
     let environment = [&defaults, environment].concat();
@@ -73,12 +73,12 @@ async fn running(environment: &[(&str, &str)]) -> (Child, String) {
     (child, bind)
 }
 
-async fn signal(child: &Child, name: &str) {
+pub(crate) async fn signal(child: &Child, name: &str) {
     let id = child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
 }
 
-async fn end(mut child: Child) -> ExitStatus {
+pub(crate) async fn end(mut child: Child) -> ExitStatus {
     tokio::time::timeout(DEADLINE, child.wait()).await.unwrap().unwrap()
 }
 
