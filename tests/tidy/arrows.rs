@@ -37,7 +37,7 @@ const ASYNC: [&str; 6] = ["tokio", "tokio-util", "futures-util", "futures", "asy
 
 fn layer(folder: &str) -> Option<Layer> {
     Some(match folder {
-        "domain" => Layer::Domain,
+        "domain" | "redis-acl" => Layer::Domain,
         "redis-core" | "telemetry" => Layer::Base,
         "http-kit" => Layer::HttpKit,
         "sluice" => Layer::CommandLine,

@@ -5,13 +5,14 @@
 use crate::tree::Tree;
 
 /// The services with the user of each: the one that `sluice init` gives its secrets to.
-const USERS: [(&str, &str); 6] = [
+const USERS: [(&str, &str); 7] = [
     ("init", "0:0"),
     ("redis", "999:1000"),
     ("cache-api", "5241:5241"),
     ("ratelimit-gateway", "5242:5242"),
     ("queue-worker", "5243:5243"),
     ("progress-sse", "5244:5244"),
+    ("keys", "5245:5245"),
 ];
 
 /// What each has, in a block of its own or in one that it merges.
@@ -25,7 +26,7 @@ const ALWAYS: [&str; 6] = [
 ];
 
 /// What some have besides.
-const LINES: [(&str, &[&str]); 8] = [
+const LINES: [(&str, &[&str]); 13] = [
     (
         "init",
         &[
@@ -54,6 +55,36 @@ const LINES: [(&str, &[&str]); 8] = [
         ],
     ),
     ("cache-api", SERVICE),
+    // Each logs in to Redis as itself.
+    (
+        "cache-api",
+        &["SLUICE__REDIS__USERNAME: cache-api", "SLUICE__REDIS__PASSWORD_FILE: /secrets/cache-api/"],
+    ),
+    (
+        "ratelimit-gateway",
+        &[
+            "SLUICE__REDIS__USERNAME: ratelimit-gateway",
+            "SLUICE__REDIS__PASSWORD_FILE: /secrets/ratelimit-gateway/",
+        ],
+    ),
+    (
+        "queue-worker",
+        &["SLUICE__REDIS__USERNAME: queue-worker", "SLUICE__REDIS__PASSWORD_FILE: /secrets/queue-worker/"],
+    ),
+    (
+        "progress-sse",
+        &["SLUICE__REDIS__USERNAME: progress-sse", "SLUICE__REDIS__PASSWORD_FILE: /secrets/progress-sse/"],
+    ),
+    (
+        "keys",
+        &[
+            "SLUICE__REDIS__USERNAME: keys",
+            "SLUICE__REDIS__PASSWORD_FILE: /secrets/keys/",
+            // Only by hand, and it needs no way out.
+            "profiles: [by-hand]",
+            "networks: [backend]\n",
+        ],
+    ),
     ("ratelimit-gateway", SERVICE),
     // The folder, so that an editor that replaces the file is seen.
     ("ratelimit-gateway", &["./deploy/gateway:/etc/sluice/gateway:ro"]),
@@ -219,6 +250,9 @@ mod tests {
             ("  mem_limit: 512m", ""),
             ("cap_add: [CHOWN, DAC_OVERRIDE, FOWNER]", "cap_add: [CHOWN, DAC_OVERRIDE, FOWNER, NET_RAW]"),
             ("user: \"5241:5241\"", "user: \"5241:5241\"\n    cap_add: [CHOWN]"),
+            ("USERNAME: cache-api", "USERNAME: queue-worker"),
+            ("/secrets/progress-sse/redis.password", "/secrets/cache-api/redis.password"),
+            ("    profiles: [by-hand]\n", ""),
             ("network_mode: none", "networks: [backend]"),
             ("[\"secrets:/secrets\"]", "[\"secrets:/secrets\", \"redis-data:/data\"]"),
             ("secrets:/secrets:ro", "secrets:/secrets"),

@@ -5,6 +5,7 @@
 //! report. A complaint names the file and says what to do.
 #![expect(clippy::unwrap_used, reason = "a test's helpers may, as the test itself")]
 
+mod access;
 mod arrows;
 mod calls;
 mod compose;
@@ -42,6 +43,11 @@ fn keys_are_built_in_keys_rs_only() {
 #[test]
 fn script_headers_say_what_the_scripts_do() {
     require(&scripts::complaints(&Tree::read()));
+}
+
+#[test]
+fn redis_users_may_call_what_is_called_and_nothing_else() {
+    require(&access::complaints(&Tree::read()));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use redis_acl::User;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -26,6 +27,9 @@ pub struct RedisOptions {
 /// A Redis server of one test, on 127.0.0.1. Dropping it kills it and removes its folder.
 ///
 /// It ends with the test's process, even when that is killed.
+///
+/// Unless it has an ACL file, it knows the users of `redis-acl`, without passwords; whoever gives no name may do everything. Of a test that made
+/// a user try what it may not, the end fails: a test that means to calls [`RedisServer::denials`] last.
 #[derive(Debug)]
 pub struct RedisServer {
     // First, so that the process ends before its folder and its port are given back.
@@ -218,6 +222,13 @@ impl RedisServer {
         answer.unwrap_or_else(|| panic!("no answer to {command:?}; the log:\n{}", self.log()))
     }
 
+    /// What users were denied since the start, or since this was asked before: user, command or key, reason.
+    pub async fn denials(&self) -> Vec<String> {
+        let log = self.cli(&["ACL", "LOG"]).await;
+        self.cli(&["ACL", "LOG", "RESET"]).await;
+        denials(&log)
+    }
+
     /// One field of `INFO`, such as `used_memory` or `redis_version`.
     ///
     /// # Panics
@@ -257,6 +268,47 @@ impl RedisServer {
             until(is_ok, DEADLINE).await;
         }
     }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let port = self.port();
+        // On a thread of its own, since the test's runtime does not wait here.
+        let asking = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            runtime.block_on(resp::ask(port, &["ACL", "LOG"], Duration::from_millis(500)))
+        });
+        // No answer: it was killed or paused, and tells nothing any more.
+        let denials = asking.join().ok().flatten().map_or_else(Vec::new, |log| denials(&log));
+        assert!(denials.is_empty(), "a user of crates/redis-acl/src/table.rs was denied: {denials:#?}");
+    }
+}
+
+/// The entries of an `ACL LOG` in which a user is one of ours.
+fn denials(log: &str) -> Vec<String> {
+    let mut lines = log.lines().peekable();
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        if line != "count" {
+            continue;
+        }
+        // Pairs of lines, in the order of the server; the next entry begins at its `count`.
+        let mut entry = Vec::new();
+        while lines.peek().is_some_and(|next| *next != "count") {
+            entry.extend(lines.next());
+        }
+        let value = |name: &str| {
+            let at = entry.iter().position(|line| *line == name);
+            at.and_then(|at| entry.get(at + 1)).copied().unwrap_or_default()
+        };
+        if User::ALL.iter().any(|user| user.name() == value("username")) {
+            found.push(format!("{}: {} ({})", value("username"), value("object"), value("reason")));
+        }
+    }
+    found
 }
 
 /// Runs a test's body on a plain server, then on a cluster of one node.
@@ -320,7 +372,15 @@ pub(crate) fn arguments(options: &RedisOptions, ports: &Ports) -> Vec<OsString> 
         settings.push(("cluster-announce-ip", "127.0.0.1"));
     }
     settings.extend(options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    settings.iter().flat_map(|(name, value)| [format!("--{name}").into(), (*value).into()]).collect()
+    let mut arguments: Vec<OsString> =
+        settings.iter().flat_map(|(name, value)| [format!("--{name}").into(), (*value).into()]).collect();
+    // A server has its users from one place.
+    let has_file = options.settings.iter().any(|(name, _)| name == "aclfile");
+    for user in User::ALL.into_iter().filter(|_| !has_file) {
+        arguments.extend(["--user".into(), user.name().into(), "on".into(), "nopass".into()]);
+        arguments.extend(user.rules().split(' ').map(OsString::from));
+    }
+    arguments
 }
 
 fn tls_settings(

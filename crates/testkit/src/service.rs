@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use redis_acl::User;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -14,6 +15,8 @@ use crate::{Client, service_binary, until};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A service's process on a free port of 127.0.0.1. Dropping it kills it.
+///
+/// It logs in to Redis as its own user, as in production, unless the test gives a password.
 ///
 /// It runs in an empty temp folder and sees no `SLUICE_*` variable but those that the test gives, so a
 /// developer's own configuration does not reach it. It ends with the test's process, however that ends.
@@ -81,6 +84,12 @@ impl Service {
         for (setting, port) in [("BIND", Some(&port)), ("ADMIN_BIND", admin.as_ref())] {
             let address = port.map(|port| format!("127.0.0.1:{}", port.number).into());
             program.env.extend(address.map(|it| (format!("SLUICE__{section}__{setting}").into(), it)));
+        }
+        // The password is any: the users of a test's server have none.
+        let user = User::ALL.into_iter().find(|user| user.name() == name);
+        if let Some(user) = user.filter(|_| !env.iter().any(|(name, _)| *name == "SLUICE__REDIS__PASSWORD")) {
+            program.env.push(("SLUICE__REDIS__USERNAME".into(), user.name().into()));
+            program.env.push(("SLUICE__REDIS__PASSWORD".into(), "any".into()));
         }
         program.env.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
         let process = Guarded::start(&program);

@@ -6,22 +6,29 @@
 
 use std::path::{Path, PathBuf};
 
+use redis_acl::User;
+
 use crate::secrets::{
-    BOOTSTRAP_KEY, HEALTH_PASSWORD, KEYS, REDIS_PASSWORD, SESSION_KEYS, SESSION_USER_KEY, STAMP_KEY, Secrets,
-    USERS_ACL,
+    BOOTSTRAP_KEY, KEYS, SESSION_KEYS, SESSION_USER_KEY, STAMP_KEY, Secrets, USERS_ACL, password_file,
 };
 
-/// A service's folder, the user and group it runs as, and what it may read.
+/// What Redis reads, and its health check.
+const REDIS: (&str, (u32, u32)) = ("redis", (999, 1000));
+
+/// Who logs in to Redis from a container of its own: the user and group that it runs as, and what else it may read.
 ///
 /// `deploy/Dockerfile` and `docker-compose.yml` run the services as these users; Redis's are the
 /// official Alpine image's.
-const FOLDERS: [(&str, (u32, u32), &[&str]); 5] = [
-    ("redis", (999, 1000), &[USERS_ACL, HEALTH_PASSWORD]),
-    ("cache-api", (5241, 5241), &[KEYS, REDIS_PASSWORD, STAMP_KEY, SESSION_USER_KEY, SESSION_KEYS]),
-    ("ratelimit-gateway", (5242, 5242), &[KEYS, REDIS_PASSWORD, SESSION_USER_KEY, SESSION_KEYS]),
-    ("queue-worker", (5243, 5243), &[KEYS, REDIS_PASSWORD]),
-    ("progress-sse", (5244, 5244), &[KEYS, REDIS_PASSWORD]),
+const CLIENTS: [(User, (u32, u32), &[&str]); 5] = [
+    (User::CacheApi, (5241, 5241), &[KEYS, STAMP_KEY, SESSION_USER_KEY, SESSION_KEYS]),
+    (User::RatelimitGateway, (5242, 5242), &[KEYS, SESSION_USER_KEY, SESSION_KEYS]),
+    (User::QueueWorker, (5243, 5243), &[KEYS]),
+    (User::ProgressSse, (5244, 5244), &[KEYS]),
+    (User::Keys, (5245, 5245), &[]),
 ];
+
+/// The name of a client's own password in its folder.
+const REDIS_PASSWORD: &str = "redis.password";
 
 /// Where the complete set lies; only root reads it.
 fn complete(volume: &Path) -> PathBuf {
@@ -29,10 +36,20 @@ fn complete(volume: &Path) -> PathBuf {
 }
 
 /// Makes the secrets of `volume` once, and gives each service its share.
+///
+/// A volume of a former version keeps every secret that still means something.
 pub(crate) fn make(volume: &Path) -> anyhow::Result<Secrets> {
     let secrets = Secrets::make_once(&complete(volume))?;
-    for (folder, owner, names) in FOLDERS {
-        secrets.hand_to(&volume.join(folder), Some(owner), names)?;
+    let (folder, owner) = REDIS;
+    for name in [USERS_ACL, &password_file(User::Health)] {
+        secrets.hand_to(&volume.join(folder), Some(owner), name, name)?;
+    }
+    for (user, owner, names) in CLIENTS {
+        let folder = volume.join(user.name());
+        for name in names {
+            secrets.hand_to(&folder, Some(owner), name, name)?;
+        }
+        secrets.hand_to(&folder, Some(owner), &password_file(user), REDIS_PASSWORD)?;
     }
     Ok(secrets)
 }
@@ -62,17 +79,22 @@ mod tests {
         let volume = tempfile::tempdir().unwrap();
         make(volume.path()).unwrap();
 
-        for (folder, (user, group), names) in FOLDERS {
+        let redis = (REDIS.0, REDIS.1, vec![USERS_ACL, "health.password"]);
+        let clients =
+            CLIENTS.map(|(user, owner, names)| (user.name(), owner, [names, &["redis.password"]].concat()));
+        for (folder, (user, group), mut names) in clients.into_iter().chain([redis]) {
             let folder = volume.path().join(folder);
             let meta = fs::metadata(&folder).unwrap();
             assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (user, group, 0o700), "{folder:?}");
-            let mut present: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap()).collect();
-            present.sort_by_key(|file| file.file_name());
-            assert_eq!(present.len(), names.len(), "{present:?}");
-            for file in present {
+            let count = names.len();
+            for file in fs::read_dir(&folder).unwrap() {
+                let file = file.unwrap();
                 let meta = file.metadata().unwrap();
                 assert_eq!((meta.uid(), meta.mode() & 0o777), (user, 0o600), "{file:?}");
+                names.retain(|name| **name != *file.file_name());
             }
+            assert!(names.is_empty(), "{folder:?} lacks {names:?}");
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), count, "{folder:?}");
         }
         assert_eq!(fs::metadata(complete(volume.path())).unwrap().mode() & 0o777, 0o700);
     }
@@ -92,5 +114,41 @@ mod tests {
 
         assert_eq!(bootstrap_key(volume.path()).unwrap(), key);
         assert_eq!(fs::read_to_string(volume.path().join("cache-api/redis.password")).unwrap(), password);
+    }
+
+    /// As version 0.3 made it: one user `sluice` for all services, and one password.
+    #[test]
+    fn a_volume_of_a_former_version_keeps_its_secrets_and_gets_a_user_for_each_service() {
+        if !is_root() {
+            return;
+        }
+        let volume = tempfile::tempdir().unwrap();
+        make(volume.path()).unwrap();
+        let init = volume.path().join("init");
+        for user in User::ALL.into_iter().filter(|user| *user != User::Health) {
+            fs::remove_file(init.join(password_file(user))).unwrap();
+        }
+        for folder in ["init", "cache-api", "ratelimit-gateway", "queue-worker", "progress-sse"] {
+            fs::write(volume.path().join(folder).join("redis.password"), "of the user sluice\n").unwrap();
+        }
+        fs::remove_dir_all(volume.path().join("keys")).unwrap();
+        let kept = [BOOTSTRAP_KEY, KEYS, "health.password", STAMP_KEY, SESSION_USER_KEY, SESSION_KEYS];
+        let before = kept.map(|name| fs::read_to_string(init.join(name)).unwrap());
+
+        make(volume.path()).unwrap();
+
+        assert_eq!(kept.map(|name| fs::read_to_string(init.join(name)).unwrap()), before);
+        assert!(!init.join("redis.password").exists());
+        let acl = fs::read_to_string(volume.path().join("redis/users.acl")).unwrap();
+        assert!(!acl.contains("user sluice "), "{acl}");
+        let mut passwords: Vec<_> = CLIENTS
+            .map(|(user, ..)| {
+                fs::read_to_string(volume.path().join(user.name()).join("redis.password")).unwrap()
+            })
+            .into();
+        passwords.sort();
+        passwords.dedup();
+        assert_eq!(passwords.len(), CLIENTS.len(), "no two share one");
+        assert!(!passwords.contains(&"of the user sluice\n".to_owned()));
     }
 }

@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod acl;
 pub mod demo;
 mod home;
 mod init;

@@ -3,9 +3,8 @@
 //! ```text
 //! bootstrap.key    the first API key, with every scope; the only copy of its text
 //! keys.json        its hash, as the services read it
-//! redis.password   of the Redis user `sluice`
-//! health.password  of the Redis user `health`, which may only PING
-//! users.acl        the ACL file of Redis: hashes of both
+//! <user>.password  of a Redis user, such as `cache-api.password`; `redis-acl` says who there is
+//! users.acl        the ACL file of Redis: hashes of them all
 //! stamp.key        32 bytes in hex: cache stamps that clients send back are authentic
 //! session.user.key 32 bytes in hex: names users in Redis; another one logs everybody out
 //! session.keys     the keys that seal sessions, a line `<number> <hex>` each; a new one is added at the end
@@ -14,6 +13,7 @@
 //! Random ones are kept when they are there, derived ones are made again from them: so a start that
 //! died half way is repaired by the next, and a start that did not changes nothing.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
@@ -21,23 +21,30 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use redis_acl::{User, acl_file};
 use serde_json::json;
-
-use crate::acl::{sha256_hex, users_acl};
+use sha2::{Digest, Sha256};
 
 pub(crate) const BOOTSTRAP_KEY: &str = "bootstrap.key";
 pub(crate) const KEYS: &str = "keys.json";
-pub(crate) const REDIS_PASSWORD: &str = "redis.password";
-pub(crate) const HEALTH_PASSWORD: &str = "health.password";
 pub(crate) const USERS_ACL: &str = "users.acl";
 pub(crate) const STAMP_KEY: &str = "stamp.key";
 pub(crate) const SESSION_USER_KEY: &str = "session.user.key";
 pub(crate) const SESSION_KEYS: &str = "session.keys";
 
+/// What a former layout had: the password of the one user `sluice`, who is no more.
+const FORMER_PASSWORD: &str = "redis.password";
+
+/// The file with the password of a Redis user.
+pub(crate) fn password_file(user: User) -> String {
+    format!("{}.password", user.name())
+}
+
 /// The user and group that own a file; `None` leaves it to whoever makes it.
 pub(crate) type Owner = Option<(u32, u32)>;
 
 /// A complete set of secrets in one folder.
+#[derive(Clone)]
 pub(crate) struct Secrets {
     folder: PathBuf,
 }
@@ -49,14 +56,18 @@ impl Secrets {
         let secrets = Self { folder: folder.to_owned() };
 
         let key = secrets.kept(BOOTSTRAP_KEY, || api_key("bootstrap"))?;
-        let service = secrets.kept(REDIS_PASSWORD, random_text)?;
-        let health = secrets.kept(HEALTH_PASSWORD, random_text)?;
+        let mut sums = HashMap::new();
+        for user in User::ALL {
+            sums.insert(user, sha256_hex(&secrets.kept(&password_file(user), random_text)?));
+        }
         secrets.kept(STAMP_KEY, random_hex)?;
         secrets.kept(SESSION_USER_KEY, random_hex)?;
         secrets.kept(SESSION_KEYS, || format!("1 {}", random_hex()))?;
 
         write_private(&secrets.path(KEYS), &keys_json(&key), None)?;
-        write_private(&secrets.path(USERS_ACL), &users_acl(&service, &health), None)?;
+        write_private(&secrets.path(USERS_ACL), &acl_file(|user| sums[&user].clone()), None)?;
+        // Last: whoever still has it finds its user gone.
+        remove(&secrets.path(FORMER_PASSWORD))?;
         Ok(secrets)
     }
 
@@ -72,13 +83,16 @@ impl Secrets {
         Ok(text.trim_end().to_owned())
     }
 
-    /// Copies the named files into `folder`, which like them belongs to `owner` alone.
-    pub(crate) fn hand_to(&self, folder: &Path, owner: Owner, names: &[&str]) -> anyhow::Result<()> {
+    /// Copies a file into `folder` under a name of its own; both belong to `owner` alone.
+    pub(crate) fn hand_to(
+        &self,
+        folder: &Path,
+        owner: Owner,
+        name: &str,
+        as_name: &str,
+    ) -> anyhow::Result<()> {
         private_folder(folder, owner)?;
-        for name in names {
-            write_private(&folder.join(name), &self.read(name)?, owner)?;
-        }
-        Ok(())
+        write_private(&folder.join(as_name), &self.read(name)?, owner)
     }
 
     fn kept(&self, name: &str, make: impl FnOnce() -> String) -> anyhow::Result<String> {
@@ -97,6 +111,11 @@ pub(crate) fn api_key(id: &str) -> String {
 /// 256 random bits as 43 letters, safe in a URL and on a command line.
 fn random_text() -> String {
     BASE64URL_NOPAD.encode(&rand::random::<[u8; 32]>())
+}
+
+/// SHA-256 of a text, in lower-case hex, as ACL files and key files spell it.
+fn sha256_hex(text: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(text))
 }
 
 /// 32 random bytes.
@@ -142,6 +161,16 @@ pub(crate) fn write_private(path: &Path, text: &str, owner: Owner) -> anyhow::Re
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Removes a file that may be there.
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Where a file is written before it is renamed into its place.
 fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -160,11 +189,15 @@ fn give(path: &Path, owner: Owner) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const ALL: [&str; 8] = [
+    const ALL: [&str; 12] = [
         BOOTSTRAP_KEY,
         KEYS,
-        REDIS_PASSWORD,
-        HEALTH_PASSWORD,
+        "cache-api.password",
+        "ratelimit-gateway.password",
+        "queue-worker.password",
+        "progress-sse.password",
+        "keys.password",
+        "health.password",
         USERS_ACL,
         STAMP_KEY,
         SESSION_USER_KEY,
@@ -214,7 +247,7 @@ mod tests {
 
         assert_eq!(after.read(BOOTSTRAP_KEY).unwrap(), key);
         assert!(after.read(KEYS).unwrap().contains(&sha256_hex(&key)));
-        assert!(after.read(USERS_ACL).unwrap().contains("user sluice on"));
+        assert!(after.read(USERS_ACL).unwrap().contains("user cache-api on"));
     }
 
     #[test]
@@ -223,8 +256,9 @@ mod tests {
         let secrets = Secrets::make_once(folder.path()).unwrap();
 
         assert!(!secrets.read(KEYS).unwrap().contains(&secrets.read(BOOTSTRAP_KEY).unwrap()));
-        for password in [REDIS_PASSWORD, HEALTH_PASSWORD] {
-            assert!(!secrets.read(USERS_ACL).unwrap().contains(&secrets.read(password).unwrap()));
+        for user in User::ALL {
+            let password = secrets.read(&password_file(user)).unwrap();
+            assert!(!secrets.read(USERS_ACL).unwrap().contains(&password), "{user:?}");
         }
     }
 }

@@ -6,6 +6,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use http_kit::ServiceConfig;
+use redis_acl::User;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -26,19 +28,25 @@ pub(crate) struct Services {
 impl Services {
     /// Starts all of them.
     pub(crate) fn start(&mut self, settings: &Settings) -> anyhow::Result<()> {
-        self.start_one("cache-api", settings.of()?, cache_api::run);
-        self.start_one("ratelimit-gateway", settings.of()?, ratelimit_gateway::run);
-        self.start_one("queue-worker", settings.of()?, queue_worker::run);
-        self.start_one("progress-sse", settings.of()?, progress_sse::run);
+        self.start_one(settings, User::CacheApi, cache_api::run)?;
+        self.start_one(settings, User::RatelimitGateway, ratelimit_gateway::run)?;
+        self.start_one(settings, User::QueueWorker, queue_worker::run)?;
+        self.start_one(settings, User::ProgressSse, progress_sse::run)?;
         Ok(())
     }
 
     /// The future is made where it runs: an HTTP server cannot move between threads.
-    fn start_one<C, F>(&mut self, name: &'static str, config: C, run: fn(C, CancellationToken) -> F)
+    fn start_one<C, F>(
+        &mut self,
+        settings: &Settings,
+        user: User,
+        run: fn(C, CancellationToken) -> F,
+    ) -> anyhow::Result<()>
     where
-        C: Send + 'static,
+        C: ServiceConfig + Send + 'static,
         F: Future<Output = anyhow::Result<()>> + 'static,
     {
+        let (name, config) = (user.name(), settings.of(user)?);
         let stop = self.stop.clone();
         self.running.spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -49,6 +57,7 @@ impl Services {
                 .context("cannot make a runtime");
             (name, runtime.and_then(|runtime| runtime.block_on(run(config, stop))))
         });
+        Ok(())
     }
 
     /// Waits until one ends by itself; for ever when none was started.

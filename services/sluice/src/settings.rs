@@ -6,11 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::Context as _;
 use domain::Timestamp;
 use http_kit::{ConfigError, ServiceConfig, Sources, load_config};
+use redis_acl::User;
 use redis_core::{Clock, Redis, RedisConfig};
 
 use crate::home::Home;
 use crate::port::check_free;
-use crate::secrets::{KEYS, REDIS_PASSWORD, SESSION_KEYS, SESSION_USER_KEY, STAMP_KEY, Secrets};
+use crate::secrets::{KEYS, SESSION_KEYS, SESSION_USER_KEY, STAMP_KEY, Secrets, password_file};
 
 /// The one port for everything: it says nothing of itself, the gateway's health is at `gateway-admin`.
 pub(crate) const GATEWAY: &str = "ratelimit-gateway";
@@ -20,6 +21,7 @@ type Service = (&'static str, SocketAddr, &'static str);
 
 pub(crate) struct Settings {
     sources: Sources,
+    secrets: Secrets,
     redis: RedisConfig,
     redis_address: SocketAddr,
     services: [Service; 5],
@@ -33,8 +35,6 @@ impl Settings {
         let path = |name| secrets.path(name).display().to_string();
         for (variable, value) in [
             ("SLUICE__REDIS__URL", format!("redis://{redis_address}")),
-            ("SLUICE__REDIS__USERNAME", "sluice".to_owned()),
-            ("SLUICE__REDIS__PASSWORD_FILE", path(REDIS_PASSWORD)),
             ("SLUICE__AUTH__KEYS_FILE", path(KEYS)),
             ("SLUICE__CACHE_API__STAMP_KEY_FILE", path(STAMP_KEY)),
             ("SLUICE__SESSION__USER_KEY_FILE", path(SESSION_USER_KEY)),
@@ -62,21 +62,36 @@ impl Settings {
             ("queue-worker", queue_worker.bind(), "SLUICE__QUEUE_WORKER__BIND"),
             ("progress-sse", progress_sse.bind(), "SLUICE__PROGRESS_SSE__BIND"),
         ];
-        Ok(Self { sources, redis: cache_api.redis, redis_address, services })
+        Ok(Self { sources, secrets: secrets.clone(), redis: cache_api.redis, redis_address, services })
     }
 
-    /// The configuration of one service.
-    pub(crate) fn of<C: ServiceConfig>(&self) -> Result<C, ConfigError> {
-        load_config(&self.sources)
+    /// The configuration of the service that is this user of Redis.
+    pub(crate) fn of<C: ServiceConfig>(&self, user: User) -> Result<C, ConfigError> {
+        let mut sources = self.sources.clone();
+        sources.environment.extend(self.login(user));
+        load_config(&sources)
     }
 
     /// The same configuration for a process of its own.
-    pub(crate) fn environment(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.sources.environment.iter()
+    pub(crate) fn environment(&self, user: User) -> impl Iterator<Item = (String, String)> {
+        self.sources.environment.clone().into_iter().chain(self.login(user))
     }
 
-    pub(crate) fn redis(&self) -> &RedisConfig {
-        &self.redis
+    /// The way to Redis as this user.
+    pub(crate) fn redis(&self, user: User) -> RedisConfig {
+        RedisConfig {
+            username: Some(user.name().to_owned()),
+            password_file: Some(self.secrets.path(&password_file(user))),
+            ..self.redis.clone()
+        }
+    }
+
+    fn login(&self, user: User) -> [(String, String); 2] {
+        let file = self.secrets.path(&password_file(user));
+        [
+            ("SLUICE__REDIS__USERNAME".to_owned(), user.name().to_owned()),
+            ("SLUICE__REDIS__PASSWORD_FILE".to_owned(), file.display().to_string()),
+        ]
     }
 
     pub(crate) fn redis_address(&self) -> SocketAddr {
@@ -99,7 +114,7 @@ impl Settings {
 
     /// Starts the log of this process, once for all services.
     pub(crate) fn start_logging(&self) -> anyhow::Result<()> {
-        let config = self.of::<cache_api::Config>()?;
+        let config = self.of::<cache_api::Config>(User::CacheApi)?;
         telemetry::start("sluice", config.log()).context("cannot start the log")?;
         Ok(())
     }
@@ -110,12 +125,14 @@ pub(crate) fn now() -> Timestamp {
     Clock::redis().now()
 }
 
-/// The Redis of the stack in `home` when it runs, else the configured one.
+/// The Redis of the stack in `home` when it runs, as the user who manages API keys; else the configured one.
 pub(crate) fn redis_of(home: &Home) -> anyhow::Result<Redis> {
     let running = home.running()?;
     let embedded = running.as_ref().and_then(|running| running.address("redis"));
     let config = match embedded {
-        Some(address) => Settings::load(&Secrets::make_once(&home.secrets())?, address.port())?.redis,
+        Some(address) => {
+            Settings::load(&Secrets::make_once(&home.secrets())?, address.port())?.redis(User::Keys)
+        }
         None => load_config::<cache_api::Config>(&Sources::of_process())?.redis,
     };
     Ok(Redis::connect(&config))

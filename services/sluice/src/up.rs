@@ -6,6 +6,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
+use redis_acl::User;
 use redis_core::Redis;
 use rustix::process::setsid;
 use tokio::process::{Child, Command};
@@ -133,7 +134,7 @@ impl Signals {
 
 /// Waits until Redis answers whoever has the password; while it loads its data it does not.
 async fn redis_ready(settings: &Settings) -> anyhow::Result<()> {
-    let redis = Redis::connect(settings.redis());
+    let redis = Redis::connect(&settings.redis(User::CacheApi));
     let answered = async {
         while redis.ping(Duration::from_secs(2)).await.is_err() {
             sleep(LOOK_EVERY).await;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
+use redis_acl::User;
 use secrecy::SecretString;
 use tokio::process::{Child, Command};
 
@@ -59,7 +60,7 @@ impl Processes {
         ensure!(program.exists(), "{} is missing: `make demo` builds it", program.display());
         let log = std::fs::File::options().create(true).append(true).open(&self.log)?;
         let worker = Command::new(program)
-            .envs(self.settings.environment())
+            .envs(self.settings.environment(User::QueueWorker))
             // It only works: it needs no port.
             .env("SLUICE__QUEUE_WORKER__HTTP", "false")
             .env("SLUICE__QUEUE_WORKER__WORKER", format!("demo-worker-{}", self.started))

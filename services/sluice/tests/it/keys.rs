@@ -1,7 +1,7 @@
 //! API keys as a person makes and takes them away.
 
 use reqwest::StatusCode;
-use testkit::{Client, until};
+use testkit::{Client, RedisServer, until};
 
 use crate::support::{SOON, Stack};
 
@@ -45,4 +45,20 @@ async fn a_wrong_scope_a_taken_id_and_an_unknown_id_are_told() {
         assert!(said.errors.contains(what), "{said:?}");
     }
     assert_eq!(up.stop().await, 0);
+}
+
+/// As compose's one-shot container calls it: no stack here, and the user of Redis who manages keys.
+#[tokio::test]
+async fn without_a_stack_here_the_configured_redis_has_them() {
+    let redis = RedisServer::start().await;
+    let stack = Stack::new()
+        .with("SLUICE__REDIS__URL", &redis.url())
+        .with("SLUICE__REDIS__USERNAME", "keys")
+        .with("SLUICE__REDIS__PASSWORD", "any");
+
+    let made = stack.command(&["keys", "create", "ci", "--scope", "*"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert!(made.out.starts_with("sk_ci_"), "{made:?}");
+    assert!(stack.command(&["keys", "list"]).out.contains("\nci "));
+    assert_eq!(stack.command(&["keys", "revoke", "ci"]).code, 0);
 }

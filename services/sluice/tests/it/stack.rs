@@ -287,7 +287,7 @@ async fn secrets_are_for_their_owner_alone_and_on_no_command_line() {
         assert!(!up.log().contains(text.trim()), "{file:?}");
         secrets += 1;
     }
-    assert_eq!(secrets, 8);
+    assert_eq!(secrets, 12);
     assert_eq!(up.stop().await, 0);
 }
 
@@ -316,4 +316,34 @@ async fn a_wrong_setting_names_itself_and_exits_with_78() {
 
     assert_eq!(up.wait_for_end().await, 78);
     assert!(up.log().contains("redis.pool"), "{}", up.log());
+}
+
+/// Until now all services were one user `sluice` of Redis, with one password.
+#[tokio::test]
+async fn a_folder_of_a_former_version_keeps_data_keys_and_sessions() {
+    let stack = Stack::new();
+    let mut up = stack.up().await;
+    let put = stack.cache().put("/v1/projects/acme/entries/hello").body("hello, world");
+    assert_eq!(put.send().await.unwrap().status(), 201);
+    let session = stack.cache().post("/v1/sessions", &serde_json::json!({ "user_id": "ada" }));
+    let session = stack.cache().json(session).await;
+    assert_eq!(stack.command(&["keys", "create", "ci", "--scope", "*"]).code, 0);
+    assert_eq!(up.stop().await, 0);
+    for user in ["cache-api", "ratelimit-gateway", "queue-worker", "progress-sse", "keys"] {
+        fs::remove_file(stack.path(&format!("secrets/{user}.password"))).unwrap();
+    }
+    fs::write(stack.path("secrets/redis.password"), "former\n").unwrap();
+    let former = "user default off resetpass ~* &* +@all\nuser sluice on nopass ~* &* +@all\n";
+    fs::write(stack.path("secrets/users.acl"), former).unwrap();
+
+    let mut again = stack.up().await;
+
+    let kept = stack.cache().get("/v1/projects/acme/entries/hello").send().await.unwrap();
+    assert_eq!(kept.text().await.unwrap(), "hello, world");
+    let token = session["token"].as_str().unwrap();
+    let current = stack.cache().get("/v1/sessions/current").header("Sluice-Session", token);
+    assert_eq!(stack.cache().json(current).await["user_id"], "ada");
+    assert!(stack.command(&["keys", "list"]).out.contains("\nci "));
+    assert!(!stack.path("secrets/redis.password").exists());
+    assert_eq!(again.stop().await, 0);
 }
