@@ -7,7 +7,10 @@ use crate::problem::{PROBLEM_JSON, Problem};
 use crate::trace;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{RequestHead, Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
-use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
+use actix_web::http::header::{
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, CROSS_ORIGIN_RESOURCE_POLICY, HeaderMap, HeaderName, HeaderValue,
+    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::http::{StatusCode, Uri};
 use actix_web::{Error, HttpResponse, ResponseError};
 use domain::{CorrelationId, ErrorCode};
@@ -22,10 +25,14 @@ use std::time::{Duration, Instant};
 use telemetry::{Correlated, Span, TraceContext};
 
 /// The outermost middleware of a [`Server`](crate::Server).
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Edge {
     pub(crate) head_bytes_max: usize,
     pub(crate) url_bytes_max: usize,
+    /// Whether clients come by TLS.
+    pub(crate) secure: bool,
+    /// Whether each answer is a line of the log.
+    pub(crate) access_log: bool,
 }
 
 impl<S> Transform<S, ServiceRequest> for Edge
@@ -40,14 +47,20 @@ where
     type Future = Ready<Result<EdgeService<S>, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        ready(Ok(EdgeService { inner, bounds: self.clone(), warnings: Rc::new(WarningBudget::new()) }))
+        let shared = Rc::new(Shared { edge: self.clone(), warnings: WarningBudget::new() });
+        ready(Ok(EdgeService { inner, shared }))
     }
 }
 
 pub(crate) struct EdgeService<S> {
     inner: S,
-    bounds: Edge,
-    warnings: Rc<WarningBudget>,
+    shared: Rc<Shared>,
+}
+
+/// What all requests of a worker share.
+struct Shared {
+    edge: Edge,
+    warnings: WarningBudget,
 }
 
 impl<S> Service<ServiceRequest> for EdgeService<S>
@@ -63,23 +76,35 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let correlation = correlation::of(request.headers());
-        let uri = request.uri().clone();
+        let (method, uri) = (trace::known(request.method()), request.uri().clone());
         let caller = correlation::trace_of(request.headers());
-        let span = if is_probe(uri.path()) { None } else { trace::begin(request.method(), caller.as_ref()) };
+        let span = if is_probe(uri.path()) { None } else { trace::begin(method, caller.as_ref()) };
         let trace = span.as_ref().map(|span| span.context().clone()).or(caller);
-        let step = match self.bounds.check(request.head()) {
+        let step = match self.shared.edge.check(request.head()) {
             Ok(()) => {
                 let handled = Correlated::new(correlation.clone(), self.inner.call(request));
                 Step::Handled(handled.in_trace(trace.clone()))
             }
             Err(problem) => Step::Refused(Some(request.error_response(problem))),
         };
-        let warnings = Rc::clone(&self.warnings);
-        Answer { step, correlation, trace, span, uri, started: Instant::now(), warnings }
+        let shared = Rc::clone(&self.shared);
+        Answer { step, correlation, trace, span, method, uri, started: Instant::now(), shared }
     }
 }
 
 impl Edge {
+    /// Sets what keeps a browser from making more of an answer than it is, unless the handler has set its own.
+    fn protect(&self, headers: &mut HeaderMap) {
+        for (name, value) in &FOR_BROWSERS {
+            if !headers.contains_key(name) {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+        if self.secure {
+            headers.insert(STRICT_TRANSPORT_SECURITY, A_YEAR);
+        }
+    }
+
     fn check(&self, head: &RequestHead) -> Result<(), Problem> {
         let url = head.uri.path().len() + head.uri.query().map_or(0, |query| query.len() + 1);
         if url > self.url_bytes_max {
@@ -104,10 +129,12 @@ pub(crate) struct Answer<F> {
     trace: Option<TraceContext>,
     /// Ends with the head of the answer.
     span: Option<Span>,
+    /// `_OTHER` when the client made it up.
+    method: &'static str,
     /// Kept for the one case without a request at hand, a panic: two counters are cheaper than a clone of the path.
     uri: Uri,
     started: Instant,
-    warnings: Rc<WarningBudget>,
+    shared: Rc<Shared>,
 }
 
 enum Step<F> {
@@ -147,7 +174,8 @@ impl<F> Answer<F> {
         let failed = status.is_client_error() || status.is_server_error();
         let mut response = if failed { self.as_problem(response) } else { response };
         response.headers_mut().insert(X_CORRELATION_ID, header(&self.correlation));
-        self.log(&response, status);
+        self.shared.edge.protect(response.headers_mut());
+        self.log(status, || response.request().match_pattern());
         response
     }
 
@@ -172,26 +200,31 @@ impl<F> Answer<F> {
             span.fail(problem.status().as_str().to_owned());
         }
         let body = problem.render(self.uri.path(), self.correlation.as_str());
-        Bare { problem, correlation: self.correlation.clone(), body }.into()
+        self.log(problem.status(), || None);
+        Bare { problem, correlation: self.correlation.clone(), edge: self.shared.edge.clone(), body }.into()
     }
 
-    /// Failures of ours at `warn`, all else at `debug`: a line per request is not free.
-    fn log(&self, response: &ServiceResponse, status: StatusCode) {
-        let request = response.request();
-        let latency_us = || u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let route = || request.match_pattern().unwrap_or_else(|| "none".to_owned());
-        let correlation_id = self.correlation.as_str();
-        let trace_id = || self.trace.as_ref().and_then(TraceContext::trace_id);
-        if status.is_server_error() && self.warnings.take() {
-            let (route, latency_us, code) = (route(), latency_us(), status.as_u16());
+    /// Failures of ours at `warn`, all else with the access log: a line per request is not free. The route stands for the
+    /// path, whose names may be secrets, and for the query.
+    fn log(&self, status: StatusCode, route: impl FnOnce() -> Option<String>) {
+        let failed = status.is_server_error() && self.shared.warnings.take();
+        if !failed && !self.shared.edge.access_log {
+            return;
+        }
+        let route = route().unwrap_or_else(|| "none".to_owned());
+        let latency_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let trace_id = self.trace.as_ref().and_then(TraceContext::trace_id);
+        let (method, code, correlation_id) = (self.method, status.as_u16(), self.correlation.as_str());
+        if failed {
             tracing::warn!(
-                http.method = %request.method(), http.route = route, http.status = code, latency_us, correlation_id, trace_id = trace_id(),
+                target: "access",
+                latency_us, correlation_id, trace_id, http.method = method, http.route = route, http.status = code,
                 "answered {code} on {route}"
             );
-        } else if tracing::enabled!(tracing::Level::DEBUG) {
-            let (route, latency_us, code) = (route(), latency_us(), status.as_u16());
-            tracing::debug!(
-                http.method = %request.method(), http.route = route, http.status = code, latency_us, correlation_id, trace_id = trace_id(),
+        } else {
+            tracing::info!(
+                target: "access",
+                latency_us, correlation_id, trace_id, http.method = method, http.route = route, http.status = code,
                 "answered {code} on {route}"
             );
         }
@@ -202,6 +235,19 @@ impl<F> Answer<F> {
 fn is_probe(path: &str) -> bool {
     path.starts_with("/health") || path == "/metrics"
 }
+
+/// Entries are bytes of users with a type of theirs, at the origin of our own pages: none of them runs a script, stands in
+/// a frame, or is read by another origin's page.
+static FOR_BROWSERS: [(HeaderName, HeaderValue); 4] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox"),
+    ),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
+];
+const A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 fn header(correlation: &CorrelationId) -> HeaderValue {
     HeaderValue::from_str(correlation.as_str()).expect("a correlation id is visible ASCII")
@@ -224,6 +270,7 @@ fn problem_of(error: &Error) -> Problem {
 struct Bare {
     problem: Problem,
     correlation: CorrelationId,
+    edge: Edge,
     body: Vec<u8>,
 }
 
@@ -241,6 +288,7 @@ impl ResponseError for Bare {
     fn error_response(&self) -> HttpResponse {
         let mut response = self.problem.error_response();
         response.headers_mut().insert(X_CORRELATION_ID, header(&self.correlation));
+        self.edge.protect(response.headers_mut());
         response.set_body(BoxBody::new(self.body.clone()))
     }
 }

@@ -47,7 +47,10 @@ async fn docs(access: Access, description: Data<Description>) -> Result<HttpResp
     access.require(Action::OpsRead, "")?;
     Ok(HttpResponse::Ok()
         .content_type(ContentType::html())
-        .insert_header((CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"))
+        .insert_header((
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+        ))
         .body(description.html.clone()))
 }
 

@@ -56,6 +56,10 @@ pub struct HttpConfig {
     pub keep_alive_ms: u64,
     /// How long requests in flight may take once the service stops, in milliseconds. Default 10,000.
     pub grace_ms: u64,
+    /// Whether each answer is a line of the log, at `info` with the target `access`: method, route, status, how long its
+    /// head took in microseconds, correlation id; never a path, a query or a key. Default false: failures of ours are
+    /// lines in any case, ten a second and worker at most.
+    pub access_log: bool,
     /// `[http.tls]`
     pub tls: TlsConfig,
 }
@@ -74,6 +78,7 @@ impl Default for HttpConfig {
             body_timeout_ms: NonZeroU64::new(30_000).expect("not zero"),
             keep_alive_ms: 75_000,
             grace_ms: 10_000,
+            access_log: false,
             tls: TlsConfig::default(),
         }
     }
@@ -334,6 +339,8 @@ impl Common {
             .wrap(Edge {
                 head_bytes_max: self.config.head_bytes_max.get(),
                 url_bytes_max: self.config.url_bytes_max.get(),
+                secure: self.config.tls.is_on(),
+                access_log: self.config.access_log,
             })
     }
 

@@ -6,8 +6,8 @@ use domain::CorrelationId;
 use telemetry::{Span, TraceContext};
 
 /// Begins it; none when this process exports no traces.
-pub(crate) fn begin(method: &Method, caller: Option<&TraceContext>) -> Option<Span> {
-    Span::server(known(method), caller)
+pub(crate) fn begin(method: &'static str, caller: Option<&TraceContext>) -> Option<Span> {
+    Span::server(method, caller)
 }
 
 /// Ends it. Whoever reads traces sees the route's template, never a path, which may hold ids and names.

@@ -48,6 +48,8 @@ pub(crate) struct Forward {
 /// It may not.
 #[derive(Debug)]
 pub(crate) struct Refusal {
+    /// None when no route leads from there.
+    pub(crate) route: Option<Arc<Route>>,
     pub(crate) problem: Problem,
     /// As for [`Forward::answer_fields`].
     pub(crate) answer_fields: HeaderMap,
@@ -83,34 +85,48 @@ impl Gate {
         let correlation = correlation_of(asked.headers);
         let mut answer_fields = HeaderMap::with_capacity(FIELDS);
         answer_fields.insert(CORRELATION, correlation.clone());
-        let judged = match self.recognise(asked, proxies, &mut answer_fields).await {
-            Ok(known) => self.judge(&known, &mut answer_fields).await.map(|()| known),
+        let Found { route, way, shown } = match self.find(asked, proxies, &mut answer_fields) {
+            Ok(found) => found,
+            Err(problem) => return Passage::Refuse(Refusal { route: None, problem, answer_fields }),
+        };
+        let judged = match self.recognise(&route, &way, shown).await {
+            Ok(identity) => {
+                let judged = self.judge(&route, &identity, &way, &mut answer_fields).await;
+                judged.map(|()| identity)
+            }
             Err(problem) => Err(problem),
         };
         match judged {
-            Ok(Known { route, identity, way }) => {
+            Ok(identity) => {
                 let mut request_fields = upstream_fields(asked, &identity, &way);
                 request_fields.insert(CORRELATION, correlation);
                 Passage::Forward(Forward { route, request_fields, answer_fields })
             }
-            Err(problem) => Passage::Refuse(Refusal { problem, answer_fields }),
+            Err(problem) => Passage::Refuse(Refusal { route: Some(route), problem, answer_fields }),
         }
     }
 
-    /// Which route, and who asks. One round trip for a session, else none.
-    async fn recognise(
+    /// Which route, by the rules of the moment, and what the request shows.
+    fn find(
         &self,
         asked: &Asked<'_>,
         proxies: usize,
         answer_fields: &mut HeaderMap,
-    ) -> Result<Known, Problem> {
-        let (route, way, shown) = {
-            let rules = self.rules.now();
-            let way = Way::new(asked.headers, asked.peer, rules.identity.trusted_hops + proxies);
-            let route = route_of(&rules, asked, answer_fields)?.clone();
-            let shown = rules.identity.shown(asked.headers, &route.accepts, &self.keys);
-            (route, way, shown)
-        };
+    ) -> Result<Found, Problem> {
+        let rules = self.rules.now();
+        let way = Way::new(asked.headers, asked.peer, rules.identity.trusted_hops + proxies);
+        let route = route_of(&rules, asked, answer_fields)?.clone();
+        let shown = rules.identity.shown(asked.headers, &route.accepts, &self.keys);
+        Ok(Found { route, way, shown })
+    }
+
+    /// Who asks. One round trip for a session, else none.
+    async fn recognise(
+        &self,
+        route: &Route,
+        way: &Way,
+        shown: Result<Shown, Wrong>,
+    ) -> Result<Identity, Problem> {
         let identity = match self.identify(shown).await {
             Ok(identity) => identity,
             Err(Unidentified::Wrong(wrong)) => return Err(self.refused(wrong, way.client)),
@@ -125,7 +141,7 @@ impl Gate {
         if route.identity_required && identity.user.is_none() {
             return Err(Problem::new(ErrorCode::Unauthenticated, needed(&route.accepts)));
         }
-        Ok(Known { route, identity, way })
+        Ok(identity)
     }
 
     async fn identify(&self, shown: Result<Shown, Wrong>) -> Result<Identity, Unidentified> {
@@ -147,12 +163,17 @@ impl Gate {
         }
     }
 
-    async fn judge(&self, known: &Known, answer_fields: &mut HeaderMap) -> Result<(), Problem> {
-        let route = &known.route;
+    async fn judge(
+        &self,
+        route: &Route,
+        identity: &Identity,
+        way: &Way,
+        answer_fields: &mut HeaderMap,
+    ) -> Result<(), Problem> {
         if route.policies.is_empty() {
             return Ok(());
         }
-        let demand = |policy: &Arc<crate::rules::Policy>| policy.demand(&known.identity, known.way.client);
+        let demand = |policy: &Arc<crate::rules::Policy>| policy.demand(identity, way.client);
         let demands: Vec<Demand> = route.policies.iter().map(demand).collect();
         let verdict = match self.limiter.check(&demands, route.cost, route.redis_away).await {
             Ok(verdict) => verdict,
@@ -167,11 +188,11 @@ impl Gate {
     }
 }
 
-/// What is known of a request before it is counted.
-struct Known {
+/// Where a request leads, and what it shows of who asks.
+struct Found {
     route: Arc<Route>,
-    identity: Identity,
     way: Way,
+    shown: Result<Shown, Wrong>,
 }
 
 fn route_of<'a>(

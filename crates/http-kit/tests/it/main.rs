@@ -4,6 +4,7 @@
 
 mod access;
 mod bounds;
+mod browsers;
 mod configuration;
 mod correlation;
 mod extractors;

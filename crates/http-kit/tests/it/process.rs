@@ -222,6 +222,44 @@ async fn the_log_tells_failures_of_ours_by_their_correlation_id_and_not_each_req
 }
 
 #[tokio::test]
+async fn the_access_log_tells_each_answer_by_its_route_and_nothing_that_the_client_wrote() {
+    let (child, bind) = running(&[("SLUICE__HTTP__ACCESS_LOG", "true")]).await;
+    for (path, id) in [
+        ("/v1/entries/hunter2/hunter2?key=hunter2", "found-1"),
+        ("/hunter2", "none-1"),
+        (&*format!("/{}", "hunter2".repeat(2000)), "long-1"),
+        ("/v1/panic", "panic-1"),
+        ("/v1/mistake", "mistake-1"),
+    ] {
+        let request = reqwest::Client::new().get(format!("http://{bind}{path}"));
+        request.header("X-Correlation-ID", id).send().await.unwrap();
+    }
+    signal(&child, "TERM").await;
+
+    let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (id, level, route, status) in [
+        ("found-1", "info", "/v1/entries/{project}/{name:.*}", 200),
+        ("none-1", "info", "none", 404),
+        ("long-1", "info", "none", 414),
+        ("panic-1", "warn", "none", 500),
+        ("mistake-1", "warn", "/v1/mistake", 500),
+    ] {
+        let of_answer =
+            |line: &&Value| line["correlation_id"] == id && line["fields"]["http.status"] == status;
+        let of_answer: Vec<_> = lines.iter().filter(of_answer).collect();
+        let [line] = of_answer[..] else { panic!("{id}: {log}") };
+        assert_eq!((&line["level"], &line["target"]), (&level.into(), &"access".into()), "{line}");
+        let fields = &line["fields"];
+        assert_eq!((&fields["http.method"], &fields["http.route"]), (&"GET".into(), &route.into()), "{line}");
+        assert!(fields["latency_us"].is_u64(), "{line}");
+    }
+    let answers = log.lines().filter(|line| line.contains("http.status"));
+    assert!(answers.clone().count() >= 5 && !answers.clone().any(|line| line.contains("hunter2")), "{log}");
+}
+
+#[tokio::test]
 async fn a_signal_stops_the_service_cleanly() {
     for name in ["TERM", "INT"] {
         let (child, _) = running(&[]).await;
@@ -251,6 +289,7 @@ async fn neither_a_key_nor_a_body_shows_in_the_log_at_any_level() {
         ("SLUICE__AUTH__MODE", "keys"),
         ("SLUICE__AUTH__KEYS_FILE", file.to_str().unwrap()),
         ("SLUICE__LOG__LEVEL", "trace"),
+        ("SLUICE__HTTP__ACCESS_LOG", "true"),
     ])
     .await;
     let client = reqwest::Client::new();

@@ -110,7 +110,9 @@ async fn a_server_with_a_certificate_speaks_tls_and_nothing_else() {
         .build()
         .unwrap();
     let url = format!("https://localhost:{}/v1/entries/acme/report", service.served.address.port());
-    assert_eq!(Answer::of(client.get(url)).await.body, r#"["acme","report"]"#);
+    let answer = Answer::of(client.get(url)).await;
+    assert_eq!(answer.body, r#"["acme","report"]"#);
+    assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000"));
     assert_eq!(service.connect(None).await.unwrap().get_ref().1.alpn_protocol(), None, "asked for none");
 
     let mut plain = TcpStream::connect(service.served.address).await.unwrap();

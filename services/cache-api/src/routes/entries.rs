@@ -5,7 +5,7 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::Method;
 use actix_web::http::header::{
     AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
-    HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    HeaderValue,
 };
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
@@ -221,8 +221,6 @@ fn show(
     let mut answer = HttpResponse::Ok();
     described(&mut answer, api, project, &hit);
     answer.insert_header((CONTENT_TYPE, content_type.unwrap_or(OCTETS)));
-    // It was put by one user and may be shown to another: never guessed to be a page with scripts.
-    answer.insert_header((X_CONTENT_TYPE_OPTIONS, NOSNIFF));
     let size_bytes = hit.head.size_bytes();
     Ok(if hit.payload.len() == size_bytes {
         answer.body(hit.payload)
@@ -357,4 +355,3 @@ pub(super) fn millis(time: Duration) -> u64 {
 const LONGEST_PAGE: u16 = 500;
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("private, no-cache");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
-const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");

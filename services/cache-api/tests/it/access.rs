@@ -95,6 +95,7 @@ async fn neither_a_key_nor_a_payload_nor_the_password_shows_in_the_log_at_any_le
         ("SLUICE__REDIS__PASSWORD", "hunter2"),
         ("SLUICE__AUTH__KEYS_FILE", &*path),
         ("SLUICE__LOG__LEVEL", "trace"),
+        ("SLUICE__HTTP__ACCESS_LOG", "true"),
     ];
     let mut service = Service::start("cache-api", &env).await;
     let client = service.client(&key);

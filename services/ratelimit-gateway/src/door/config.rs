@@ -48,6 +48,9 @@ pub struct DoorConfig {
     pub resolve_ttl_ms: u64,
     /// How long requests in flight may take once the service stops, in milliseconds. Default 10,000.
     pub grace_ms: u64,
+    /// Whether each answer is a line of the log, at `info` with the target `access`: method, route, status, how long its
+    /// head took in microseconds, correlation id; never a path, a query or a key. Default false.
+    pub access_log: bool,
     /// `[ratelimit_gateway.door.tls]`, with HTTP/2 and HTTP/1.1 offered by ALPN.
     pub tls: TlsConfig,
 }
@@ -72,6 +75,7 @@ impl Default for DoorConfig {
             upstream_skip_ms: 1_000,
             resolve_ttl_ms: 2_000,
             grace_ms: 10_000,
+            access_log: false,
             tls: TlsConfig::default(),
         }
     }

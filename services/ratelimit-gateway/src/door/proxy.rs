@@ -1,5 +1,6 @@
 //! One request: asked at the gate, sent to an upstream, its answer brought back.
 
+use super::access_log::{Line, Routed};
 use super::answer::{self, AnswerBody, Kind};
 use super::config::DoorConfig;
 use super::connection::Peer;
@@ -12,7 +13,7 @@ use super::relay::Relay;
 use super::tunnel;
 use super::upload::{Progress, Upload};
 use crate::gate::{Asked, CORRELATION, Forward, Gate, NOT_THE_CLIENTS, Passage, Refusal, correlation_of};
-use crate::rules::Timeouts;
+use crate::rules::{Route, Timeouts};
 use domain::ErrorCode;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
@@ -39,6 +40,7 @@ pub(super) struct Proxy {
     body_bytes_max: u64,
     url_bytes_max: usize,
     expect_wait: Duration,
+    access_log: bool,
 }
 
 type Answered = Result<Response<AnswerBody>, Infallible>;
@@ -52,6 +54,7 @@ impl Proxy {
             body_bytes_max: settings.body_bytes_max,
             url_bytes_max: settings.url_bytes_max,
             expect_wait: settings.expect_wait(),
+            access_log: settings.access_log,
         }
     }
 
@@ -64,9 +67,14 @@ impl Proxy {
     ) -> Answered {
         if request.uri().scheme_str() == Some(REFUSED) {
             let reason = request.uri().host().and_then(Reason::named).unwrap_or(Reason::RequestLine);
+            let line = self.line(None);
             let answer = closing(refuse(reason, "/", request.headers()));
+            if let Some(line) = line {
+                line.end(&answer)
+            }
             return Ok(answer.map(|kind| AnswerBody::new(kind, in_flight)));
         }
+        let line = self.line(Some(request.method()));
         let is_upgrade = request.headers().contains_key(UPGRADE);
         let has_body = !request.body().is_end_stream();
         let answer = match single_host(request.headers()) {
@@ -79,6 +87,9 @@ impl Proxy {
         let close =
             answer.status() != StatusCode::SWITCHING_PROTOCOLS && (is_upgrade || (is_own && !is_read));
         let answer = if close { closing(answer) } else { answer };
+        if let Some(line) = line {
+            line.end(&answer)
+        }
         Ok(answer.map(|kind| AnswerBody::new(kind, in_flight)))
     }
 
@@ -89,6 +100,7 @@ impl Proxy {
         peer: Peer,
         in_flight: RequestInFlight,
     ) -> Answered {
+        let line = self.line(Some(request.method()));
         let answer = match self.judge_http2(&request) {
             Ok(host) => {
                 // hyper cannot send a 100 here, and the client does not need one.
@@ -97,7 +109,14 @@ impl Proxy {
             }
             Err(reason) => refuse(reason, request.uri().path(), request.headers()),
         };
+        if let Some(line) = line {
+            line.end(&answer)
+        }
         Ok(answer.map(|kind| AnswerBody::new(kind, in_flight)))
+    }
+
+    fn line(&self, method: Option<&Method>) -> Option<Line> {
+        self.access_log.then(|| Line::begin(method))
     }
 
     /// What the guard judges of HTTP/1, as far as HTTP/2 can have it. The host, if all is well.
@@ -149,16 +168,27 @@ impl Proxy {
             secure: peer.secure,
         };
         match self.gate.admit(&asked).await {
-            Passage::Forward(forward) => self.forward(parts, body, host, forward).await,
-            Passage::Refuse(Refusal { problem, answer_fields }) => {
+            Passage::Forward(forward) => {
+                let route = forward.route.clone();
+                let answer = self.forward(parts, body, host, forward).await;
+                self.routed(answer, Some(route))
+            }
+            Passage::Refuse(Refusal { route, problem, answer_fields }) => {
                 let mut answer = answer::problem(&problem, parts.uri.path(), answer_fields);
                 // A client that waits for a 100 sends nothing more.
                 if parts.version == Version::HTTP_11 && !expects_100(&parts.headers) && drained(body).await {
                     answer.extensions_mut().insert(BodyRead);
                 }
-                answer
+                self.routed(answer, route)
             }
         }
+    }
+
+    fn routed(&self, mut answer: Response<Kind>, route: Option<Arc<Route>>) -> Response<Kind> {
+        if let Some(route) = route.filter(|_| self.access_log) {
+            answer.extensions_mut().insert(Routed(route));
+        }
+        answer
     }
 
     async fn forward(
@@ -197,18 +227,7 @@ impl Proxy {
             may_switch: upgrade.is_some(),
         };
         match exchange.send(request).await {
-            Ok((answer, lease)) => {
-                let status = answer.status().as_u16();
-                tracing::debug!(
-                    route.name = forward.route.name,
-                    http.method = %parts.method,
-                    http.status = status,
-                    "{} {} answered {status}",
-                    parts.method,
-                    parts.uri.path()
-                );
-                self.bring_back(answer, lease, &forward, progress, upgrade)
-            }
+            Ok((answer, lease)) => self.bring_back(answer, lease, &forward, progress, upgrade),
             Err(problem) => answer::problem(&problem, parts.uri.path(), forward.answer_fields),
         }
     }

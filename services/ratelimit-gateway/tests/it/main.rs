@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 mod admin;
+mod door_access_log;
 mod door_bodies;
 mod door_bounds;
 mod door_hops;
