@@ -3,13 +3,13 @@
 //! It is on the path of a cached read, so it boxes nothing, and formats nothing unless it is logged or recorded.
 
 use crate::correlation::{self, X_CORRELATION_ID};
+use crate::metrics::{Active, Exchange, HttpMetrics, known};
 use crate::problem::{PROBLEM_JSON, Problem};
-use crate::trace;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{RequestHead, Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::header::{
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, CROSS_ORIGIN_RESOURCE_POLICY, HeaderMap, HeaderName, HeaderValue,
-    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, CROSS_ORIGIN_RESOURCE_POLICY, HeaderMap,
+    HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::{StatusCode, Uri};
 use actix_web::{Error, HttpResponse, ResponseError};
@@ -27,6 +27,7 @@ use telemetry::{Correlated, Span, TraceContext};
 /// The outermost middleware of a [`Server`](crate::Server).
 #[derive(Clone, Debug)]
 pub(crate) struct Edge {
+    pub(crate) service: &'static str,
     pub(crate) head_bytes_max: usize,
     pub(crate) url_bytes_max: usize,
     /// Whether clients come by TLS.
@@ -47,7 +48,8 @@ where
     type Future = Ready<Result<EdgeService<S>, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        let shared = Rc::new(Shared { edge: self.clone(), warnings: WarningBudget::new() });
+        let (warnings, metrics) = (WarningBudget::new(), HttpMetrics::new(self.service));
+        let shared = Rc::new(Shared { edge: self.clone(), warnings, metrics });
         ready(Ok(EdgeService { inner, shared }))
     }
 }
@@ -61,6 +63,7 @@ pub(crate) struct EdgeService<S> {
 struct Shared {
     edge: Edge,
     warnings: WarningBudget,
+    metrics: HttpMetrics,
 }
 
 impl<S> Service<ServiceRequest> for EdgeService<S>
@@ -75,10 +78,14 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
+        let started = Instant::now();
         let correlation = correlation::of(request.headers());
-        let (method, uri) = (trace::known(request.method()), request.uri().clone());
+        let (method, uri) = (known(request.method().as_str()), request.uri().clone());
+        let active = self.shared.metrics.begin(method, self.shared.edge.secure);
+        let length = || request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        let request_bytes = if matches!(method, "GET" | "HEAD") { None } else { length() };
         let caller = correlation::trace_of(request.headers());
-        let span = if is_probe(uri.path()) { None } else { trace::begin(method, caller.as_ref()) };
+        let span = if is_probe(uri.path()) { None } else { Span::server(method, caller.as_ref()) };
         let trace = span.as_ref().map(|span| span.context().clone()).or(caller);
         let step = match self.shared.edge.check(request.head()) {
             Ok(()) => {
@@ -88,7 +95,18 @@ where
             Err(problem) => Step::Refused(Some(request.error_response(problem))),
         };
         let shared = Rc::clone(&self.shared);
-        Answer { step, correlation, trace, span, method, uri, started: Instant::now(), shared }
+        Answer {
+            step,
+            correlation,
+            trace,
+            span,
+            method,
+            request_bytes,
+            uri,
+            started,
+            shared,
+            _active: active,
+        }
     }
 }
 
@@ -131,10 +149,12 @@ pub(crate) struct Answer<F> {
     span: Option<Span>,
     /// `_OTHER` when the client made it up.
     method: &'static str,
+    request_bytes: Option<u64>,
     /// Kept for the one case without a request at hand, a panic: two counters are cheaper than a clone of the path.
     uri: Uri,
     started: Instant,
     shared: Rc<Shared>,
+    _active: Active,
 }
 
 enum Step<F> {
@@ -168,15 +188,28 @@ where
 impl<F> Answer<F> {
     fn finish(&mut self, response: ServiceResponse) -> ServiceResponse {
         let status = response.status();
-        if let Some(span) = self.span.take() {
-            trace::end(span, response.request(), status, &self.correlation);
-        }
+        let route = response.request().match_pattern();
         let failed = status.is_client_error() || status.is_server_error();
         let mut response = if failed { self.as_problem(response) } else { response };
         response.headers_mut().insert(X_CORRELATION_ID, header(&self.correlation));
         self.shared.edge.protect(response.headers_mut());
-        self.log(status, || response.request().match_pattern());
+        self.measure(route.as_deref(), status, body_length(response.response().body()));
+        self.log(route.as_deref(), status);
         response
+    }
+
+    fn measure(&mut self, route: Option<&str>, status: StatusCode, answer_bytes: Option<u64>) {
+        let exchange = Exchange {
+            method: self.method,
+            secure: self.shared.edge.secure,
+            route,
+            status: status.as_u16(),
+            duration: self.started.elapsed(),
+            correlation: self.correlation.as_str(),
+            request_bytes: self.request_bytes,
+            answer_bytes,
+        };
+        self.shared.metrics.record(&exchange, self.span.take());
     }
 
     /// Gives an error its body, unless the handler wrote one of its own.
@@ -196,22 +229,21 @@ impl<F> Answer<F> {
     }
 
     fn bare(&mut self, problem: Problem) -> Error {
-        if let Some(mut span) = self.span.take() {
-            span.fail(problem.status().as_str().to_owned());
-        }
+        // Its request, and with it the route, is gone.
+        self.measure(None, problem.status(), None);
         let body = problem.render(self.uri.path(), self.correlation.as_str());
-        self.log(problem.status(), || None);
+        self.log(None, problem.status());
         Bare { problem, correlation: self.correlation.clone(), edge: self.shared.edge.clone(), body }.into()
     }
 
     /// Failures of ours at `warn`, all else with the access log: a line per request is not free. The route stands for the
     /// path, whose names may be secrets, and for the query.
-    fn log(&self, status: StatusCode, route: impl FnOnce() -> Option<String>) {
+    fn log(&self, route: Option<&str>, status: StatusCode) {
         let failed = status.is_server_error() && self.shared.warnings.take();
         if !failed && !self.shared.edge.access_log {
             return;
         }
-        let route = route().unwrap_or_else(|| "none".to_owned());
+        let route = route.unwrap_or("none");
         let latency_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let trace_id = self.trace.as_ref().and_then(TraceContext::trace_id);
         let (method, code, correlation_id) = (self.method, status.as_u16(), self.correlation.as_str());
@@ -228,6 +260,14 @@ impl<F> Answer<F> {
                 "answered {code} on {route}"
             );
         }
+    }
+}
+
+fn body_length(body: &impl MessageBody) -> Option<u64> {
+    match body.size() {
+        BodySize::None => Some(0),
+        BodySize::Sized(bytes) => Some(bytes),
+        BodySize::Stream => None,
     }
 }
 

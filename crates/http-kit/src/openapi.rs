@@ -175,14 +175,16 @@ fn common_paths() -> Value {
         }
         json!({ "get": operation })
     };
+    let text = || json!({ "type": "string" });
     let status = || json!({ "$ref": "#/components/schemas/Status" });
     let (json_kind, any) = ("application/json", json!({ "type": "object" }));
     json!({
         "/health/live": get("health_live", "Whether the process answers", true, json_kind, status()),
         "/health/ready": get("health_ready", "Whether requests can be served", true, json_kind, status()),
         "/health": get("health", "All that is known; needs `ops:read`", false, json_kind, any.clone()),
+        "/metrics": get("metrics", "Every metric, for Prometheus; needs `ops:read`", false, "text/plain", text()),
         "/openapi.json": get("openapi", "This document; needs `ops:read`", false, json_kind, any),
-        "/docs": get("docs", "This document for people; needs `ops:read`", false, "text/html", json!({ "type": "string" })),
+        "/docs": get("docs", "This document for people; needs `ops:read`", false, "text/html", text()),
     })
 }
 

@@ -5,6 +5,7 @@ use crate::body::{BodyLimit, BodyTimeout};
 use crate::configuration::ConfigError;
 use crate::edge::Edge;
 use crate::health::{self, AskDetail, AskReadiness, Health, Readiness};
+use crate::metrics;
 use crate::openapi::{self, Description};
 use crate::problem::Problem;
 use crate::tls::{Tls, TlsConfig};
@@ -337,6 +338,7 @@ impl Common {
             .configure(routes)
             .default_service(web::to(no_route))
             .wrap(Edge {
+                service: self.health.service,
                 head_bytes_max: self.config.head_bytes_max.get(),
                 url_bytes_max: self.config.url_bytes_max.get(),
                 secure: self.config.tls.is_on(),
@@ -352,6 +354,7 @@ impl Common {
             .app_data(self.health.clone())
             .app_data(self.description.clone())
             .configure(health::routes)
+            .configure(metrics::routes)
             .configure(openapi::routes);
     }
 }

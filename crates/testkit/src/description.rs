@@ -76,5 +76,11 @@ async fn allowed(client: &Client, path: &str) -> BTreeSet<String> {
     allow.split(',').map(|method| method.trim().to_owned()).collect()
 }
 
-const COMMON: [&str; 5] =
-    ["GET /docs", "GET /health", "GET /health/live", "GET /health/ready", "GET /openapi.json"];
+const COMMON: [&str; 6] = [
+    "GET /docs",
+    "GET /health",
+    "GET /health/live",
+    "GET /health/ready",
+    "GET /metrics",
+    "GET /openapi.json",
+];

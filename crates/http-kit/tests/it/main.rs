@@ -9,6 +9,7 @@ mod configuration;
 mod correlation;
 mod extractors;
 mod health;
+mod metrics;
 mod openapi;
 mod problems;
 mod process;

@@ -4,7 +4,7 @@ use crate::process::{end, running, signal};
 use crate::support::{DEADLINE, keys_file};
 use http_kit::ApiKey;
 use secrecy::ExposeSecret;
-use testkit::{Collector, free_port, until};
+use testkit::{CollectedPoint, Collector, free_port, until};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -40,8 +40,15 @@ async fn traces_logs_and_metrics_reach_a_collector_by_either_protocol() {
         assert_eq!(panicked.attributes["correlation_id"], "order-7", "{protocol}");
         assert!(logs.iter().any(|log| log.body.contains("listens on")), "{protocol}: {logs:?}");
 
-        let exported = |name: &str| collector.points().iter().any(|point| point.name == name);
-        assert!(exported("otel.sdk.processor.span.processed"), "{protocol}: {:?}", collector.points());
+        let is = |point: &&CollectedPoint| point.name == "http.server.request.duration";
+        let points: Vec<_> = collector.points().into_iter().filter(|point| is(&point)).collect();
+        let measured = points.iter().find(|point| point.attributes["http.response.status_code"] == "500");
+        let measured = measured.unwrap_or_else(|| panic!("{protocol}: {points:?}"));
+        assert_eq!(
+            (&*measured.unit, measured.value, &*measured.service),
+            ("s", 1.0, "cache-api"),
+            "{protocol}"
+        );
 
         assert_eq!(collector.grpc_calls() > 0, is_grpc, "{protocol}");
         assert_eq!(collector.http_calls() > 0, !is_grpc, "{protocol}");
