@@ -9,7 +9,7 @@ FOLLOW  ?= 1
 BUILD    = $(CARGO) build --locked --profile $(PROFILE)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo status logs down check test e2e audit bench
+.PHONY: help up demo status logs down check test e2e audit docs bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,11 @@ audit: ## licences, sources and banned crates (ADVISORIES=1 also asks the RustSe
 	@deploy/bootstrap.sh build cargo-deny
 	$(CARGO) deny --locked check licenses sources bans $(if $(ADVISORIES),advisories)
 	@echo 'audit: every dependency has an allowed licence and comes from crates.io'
+
+docs: ## make the tables of docs/configuration.md and docs/security.md anew, from the code
+	SLUICE_WRITE_DOCS=1 $(CARGO) test --locked --quiet --package sluice-tests --test configuration
+	SLUICE_WRITE_DOCS=1 $(CARGO) test --locked --quiet --package sluice-redis-acl
+	@echo 'docs: the tables show what the code says'
 
 bench: ## measure against bare handlers and peers in the same run (ONLY=area); target/bench/report.json
 	@deploy/bootstrap.sh $(if $(filter-out ratelimit%,$(ONLY)),test,peers)

@@ -140,7 +140,7 @@ fn layered(sources: &Sources) -> Result<HashMap<String, Value>, ConfigError> {
 }
 
 /// The sections that one `sluice.toml` may hold.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 9] = [
     "redis",
     "log",
     "auth",
@@ -150,7 +150,6 @@ const SECTIONS: [&str; 10] = [
     "ratelimit_gateway",
     "queue_worker",
     "progress_sse",
-    "sluice",
 ];
 
 /// The fields of a struct, as its derived `Deserialize` asks for them.

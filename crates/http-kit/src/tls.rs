@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
-/// `[http.tls]` in `sluice.toml`, `SLUICE__HTTP__TLS__*` in the environment. Without it a listener speaks plain HTTP; with
-/// it nothing else than TLS 1.2 and 1.3, on the same address. The files are read again when they change.
+/// TLS of a listener. Without it plain HTTP is spoken; with it nothing else than TLS 1.2 and 1.3, on the same address. The
+/// files are looked at each second, and read again when they change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
