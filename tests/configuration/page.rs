@@ -32,7 +32,12 @@ pub(crate) fn tables(types: &Types, services: &[Service], parts: &[(&str, Value)
     for section in sections(types, services, parts) {
         let services = section.read_by.join(", ");
         let meaning = cell(&about(&section.fields.meaning));
-        let _ = writeln!(text, "\n### `[{}]`\n\n{}", section.name, format!("Read by {services}. {meaning}").trim_end());
+        let _ = writeln!(
+            text,
+            "\n### `[{}]`\n\n{}",
+            section.name,
+            format!("Read by {services}. {meaning}").trim_end()
+        );
         text.push_str("\n| key | type | default | environment | meaning |\n|---|---|---|---|---|\n");
         for Setting { key, kind, default, meaning } in settings(types, &section) {
             let default = default.and_then(|default| default.written());

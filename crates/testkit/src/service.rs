@@ -82,6 +82,8 @@ impl Service {
         };
         let section = name.replace('-', "_").to_uppercase();
         for (setting, port) in [("BIND", Some(&port)), ("ADMIN_BIND", admin.as_ref())] {
+            // The command line has no section: its services have theirs.
+            let port = port.filter(|_| name != "sluice");
             let address = port.map(|port| format!("127.0.0.1:{}", port.number).into());
             program.env.extend(address.map(|it| (format!("SLUICE__{section}__{setting}").into(), it)));
         }

@@ -29,6 +29,9 @@ pub(crate) struct Running {
     pub(crate) since: String,
     /// Redis first, then each service, with its address.
     pub(crate) addresses: Vec<(String, SocketAddr)>,
+    /// Whether the gateway's users come by TLS.
+    #[serde(default)]
+    pub(crate) secure: bool,
 }
 
 impl Running {

@@ -10,9 +10,10 @@ use crate::settings::GATEWAY;
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// The address of a part of the stack, as a person types it.
-fn spelled(name: &str, address: SocketAddr) -> String {
+fn spelled(running: &Running, name: &str, address: SocketAddr) -> String {
     match name {
         "redis" => format!("redis://{address}"),
+        GATEWAY if running.secure => format!("https://{address}"),
         _ => format!("http://{address}"),
     }
 }
@@ -20,9 +21,11 @@ fn spelled(name: &str, address: SocketAddr) -> String {
 /// Where everything is, and three commands to try.
 pub(crate) fn welcome(home: &Home, running: &Running) {
     for (name, address) in &running.addresses {
-        say(format_args!("  {name:<17} {}", spelled(name, *address)));
+        say(format_args!("  {name:<17} {}", spelled(running, name, *address)));
     }
-    let Some(gateway) = running.address(GATEWAY).map(|address| spelled(GATEWAY, address)) else { return };
+    let Some(gateway) = running.address(GATEWAY).map(|address| spelled(running, GATEWAY, address)) else {
+        return;
+    };
     let key = home.relative(&home.secrets().join(crate::secrets::BOOTSTRAP_KEY));
     let auth = format!("-H \"Authorization: Bearer $(cat {})\"", key.display());
     say(format_args!("\nTry next:"));
@@ -47,7 +50,7 @@ pub(crate) async fn status(running: &Running) -> bool {
         let state = state(&client, name, *address).await;
         all_ready &= state.is_ok();
         let state = state.err().unwrap_or_else(|| "ready".to_owned());
-        say(format_args!("  {name:<17} {:<32} {state}", spelled(name, *address)));
+        say(format_args!("  {name:<17} {:<32} {state}", spelled(running, name, *address)));
     }
     all_ready
 }

@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     redis: RedisConfig,
     redis_address: SocketAddr,
     services: [Service; 5],
+    secure: bool,
 }
 
 impl Settings {
@@ -46,6 +47,12 @@ impl Settings {
         let gateway = load_config::<ratelimit_gateway::Config>(&sources)?;
         let queue_worker = load_config::<queue_worker::Config>(&sources)?;
         let progress_sse = load_config::<progress_sse::Config>(&sources)?;
+        if cache_api.http.tls.is_on() {
+            let reason = "the gateway of this stack speaks plain HTTP to the services behind it; \
+                          for its users set ratelimit_gateway.door.tls";
+            return Err(ConfigError::value("http.tls", reason));
+        }
+        let secure = gateway.ratelimit_gateway.door.tls.is_on();
         // Where the shipped rules lead.
         for (variable, bind) in [
             ("SLUICE_CACHE_API_URL", cache_api.bind()),
@@ -62,7 +69,14 @@ impl Settings {
             ("queue-worker", queue_worker.bind(), "SLUICE__QUEUE_WORKER__BIND"),
             ("progress-sse", progress_sse.bind(), "SLUICE__PROGRESS_SSE__BIND"),
         ];
-        Ok(Self { sources, secrets: secrets.clone(), redis: cache_api.redis, redis_address, services })
+        Ok(Self {
+            sources,
+            secrets: secrets.clone(),
+            redis: cache_api.redis,
+            redis_address,
+            services,
+            secure,
+        })
     }
 
     /// The configuration of the service that is this user of Redis.
@@ -101,6 +115,11 @@ impl Settings {
     /// The services with their addresses.
     pub(crate) fn services(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
         self.services.iter().map(|(name, address, _)| (*name, *address))
+    }
+
+    /// Whether users come by TLS.
+    pub(crate) fn secure(&self) -> bool {
+        self.secure
     }
 
     /// Checks that everything can listen where it should, and names who is in the way.

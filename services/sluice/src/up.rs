@@ -158,7 +158,12 @@ async fn services_ready(settings: &Settings) {
 fn announce(home: &Home, settings: &Settings, in_background: bool) -> anyhow::Result<()> {
     let mut addresses = vec![("redis".to_owned(), settings.redis_address())];
     addresses.extend(settings.services().map(|(name, address)| (name.to_owned(), address)));
-    let running = Running { process: std::process::id(), since: settings::now().to_string(), addresses };
+    let running = Running {
+        process: std::process::id(),
+        since: settings::now().to_string(),
+        addresses,
+        secure: settings.secure(),
+    };
     home.set_running(&running)?;
     if !in_background {
         say(format_args!("sluice is ready (stop it with Ctrl-C or `sluice down`)"));

@@ -39,6 +39,10 @@ impl Processes {
 
     pub(crate) fn stack(&self) -> anyhow::Result<Stack> {
         let gateway = self.running.address("ratelimit-gateway").context("the stack has no gateway")?;
+        ensure!(
+            !self.running.secure,
+            "the demo speaks plain HTTP: run it without ratelimit_gateway.door.tls"
+        );
         let key = SecretString::from(self.secrets.read(BOOTSTRAP_KEY)?);
         Ok(Stack { url: format!("http://{gateway}"), key })
     }

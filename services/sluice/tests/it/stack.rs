@@ -41,6 +41,33 @@ async fn up_makes_all_ready_and_a_signal_takes_all_away() {
 }
 
 #[tokio::test]
+async fn a_stack_whose_gateway_has_a_certificate_becomes_ready_and_says_https() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = testkit::Authority::new().issue(&["localhost"]).write(folder.path(), "door");
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    let stack = Stack::new()
+        .with("SLUICE__RATELIMIT_GATEWAY__DOOR__TLS__CERT_FILE", cert)
+        .with("SLUICE__RATELIMIT_GATEWAY__DOOR__TLS__KEY_FILE", key);
+    let mut up = stack.up().await;
+    let url = format!("https://{}", stack.variable("SLUICE__RATELIMIT_GATEWAY__BIND"));
+    let status = stack.command(&["status"]).out;
+    assert!(status.lines().any(|line| line.contains(&url) && line.ends_with("ready")), "{status}");
+    assert_eq!(up.stop().await, 0, "{}", up.log());
+}
+
+#[test]
+fn services_that_the_gateway_could_not_reach_are_not_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = testkit::Authority::new().issue(&["localhost"]).write(folder.path(), "service");
+    let stack = Stack::new()
+        .with("SLUICE__HTTP__TLS__CERT_FILE", cert.to_str().unwrap())
+        .with("SLUICE__HTTP__TLS__KEY_FILE", key.to_str().unwrap());
+    let up = stack.command(&["up"]);
+    assert_eq!(up.code, 78, "{up:?}");
+    assert!(up.errors.contains("http.tls: ") && up.errors.contains("ratelimit_gateway.door.tls"), "{up:?}");
+}
+
+#[tokio::test]
 async fn in_the_background_it_stays_until_down() {
     let stack = Stack::new();
 
