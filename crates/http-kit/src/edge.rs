@@ -3,7 +3,7 @@
 //! It is on the path of a cached read, so it boxes nothing, and formats nothing unless it is logged or recorded.
 
 use crate::correlation::{self, X_CORRELATION_ID};
-use crate::metrics::{Active, Exchange, HttpMetrics, known};
+use crate::metrics::{Active, Exchange, HttpMetrics, known_method};
 use crate::problem::{PROBLEM_JSON, Problem};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{RequestHead, Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
@@ -80,7 +80,7 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let started = Instant::now();
         let correlation = correlation::of(request.headers());
-        let (method, uri) = (known(request.method().as_str()), request.uri().clone());
+        let (method, uri) = (known_method(request.method().as_str()), request.uri().clone());
         let active = self.shared.metrics.begin(method, self.shared.edge.secure);
         let length = || request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         let request_bytes = if matches!(method, "GET" | "HEAD") { None } else { length() };

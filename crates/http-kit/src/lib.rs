@@ -39,7 +39,7 @@ pub use correlation::{Correlation, TraceParent};
 pub use health::Readiness;
 pub use json::Json;
 pub use keys::{ApiKey, InvalidKeyRecord};
-pub use metrics::{Active, Exchange, HttpMetrics};
+pub use metrics::{Active, Exchange, HttpMetrics, known_method};
 pub use path::Path;
 pub use problem::{Problem, retry_after};
 pub use query::Query;

@@ -81,7 +81,7 @@ impl HttpMetrics {
 
     /// Counts a request among the active ones.
     pub fn begin(&self, method: &str, secure: bool) -> Active {
-        let kind = Kind { method: known(method), secure };
+        let kind = Kind { method: known_method(method), secure };
         let mut active = self.active.borrow_mut();
         let found = active.iter().find(|(known, _)| *known == kind).map(|(_, counter)| counter.clone());
         let counter = found.unwrap_or_else(|| {
@@ -101,7 +101,7 @@ impl HttpMetrics {
             end(span, exchange);
         }
         let Exchange { route, status, .. } = *exchange;
-        let kind = Kind { method: known(exchange.method), secure: exchange.secure };
+        let kind = Kind { method: known_method(exchange.method), secure: exchange.secure };
         let mut routes = self.routes.borrow_mut();
         let name = route.unwrap_or_default();
         if !routes.contains_key(name) {
@@ -167,7 +167,7 @@ impl std::fmt::Debug for HttpMetrics {
 }
 
 fn end(mut span: Span, exchange: &Exchange<'_>) {
-    let method = known(exchange.method);
+    let method = known_method(exchange.method);
     span.set("http.request.method", method);
     span.set("url.scheme", scheme(exchange.secure));
     if let Some(route) = exchange.route {
@@ -191,7 +191,7 @@ fn scheme(secure: bool) -> &'static str {
 }
 
 /// The method, or `_OTHER`: anybody can make up as many as they like.
-pub(crate) fn known(method: &str) -> &'static str {
+pub fn known_method(method: &str) -> &'static str {
     match method {
         "GET" => "GET",
         "HEAD" => "HEAD",

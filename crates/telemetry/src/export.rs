@@ -46,6 +46,11 @@ pub(crate) fn tracer() -> Option<&'static SdkTracer> {
     EXPORTERS.get()?.tracer.as_ref().map(|(_, tracer)| tracer)
 }
 
+/// Whether this process makes spans.
+pub fn exports_traces() -> bool {
+    tracer().is_some()
+}
+
 /// Sends what is still queued, for as long as `within`, and ends every export. Blocks the thread.
 ///
 /// Called once, when the process stops; what is recorded later is dropped.

@@ -11,7 +11,7 @@ mod span;
 mod trace_context;
 
 pub use correlation::{Correlated, accept, correlated, current, current_trace, fresh};
-pub use export::shutdown;
+pub use export::{exports_traces, shutdown};
 pub use log::{AlreadyStarted, InvalidLevel, LogConfig, LogFormat, LogLevel, start, subscriber};
 pub use span::{Span, SpanKind};
 pub use trace_context::TraceContext;

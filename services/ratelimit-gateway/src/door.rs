@@ -3,11 +3,11 @@
 //! Each worker is a thread with a runtime, a pool of upstream connections and tasks of its own: no lock and no wake-up
 //! crosses threads while a request passes. Connections are handed to the worker that has the fewest.
 
-mod access_log;
 mod answer;
 mod config;
 mod connection;
 mod fields;
+mod followed;
 mod framing;
 mod guard;
 mod head;

@@ -222,9 +222,10 @@ fn needed(accepts: &[Kind]) -> &'static str {
     }
 }
 
-/// The one that the request brought if it keeps the rule, else a new one.
+/// The one that the request runs under; else that which it brought if it keeps the rule, else a new one.
 pub(crate) fn correlation_of(headers: &HeaderMap) -> HeaderValue {
-    let id = telemetry::accept(headers.get(CORRELATION).and_then(|value| value.to_str().ok()));
+    let sent = || headers.get(CORRELATION).and_then(|value| value.to_str().ok());
+    let id = telemetry::current().unwrap_or_else(|| telemetry::accept(sent()));
     HeaderValue::try_from(String::from(id)).expect("its rule allows visible ASCII alone")
 }
 

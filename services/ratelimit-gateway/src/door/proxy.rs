@@ -1,10 +1,10 @@
 //! One request: asked at the gate, sent to an upstream, its answer brought back.
 
-use super::access_log::{Line, Routed};
 use super::answer::{self, AnswerBody, Kind};
 use super::config::DoorConfig;
 use super::connection::Peer;
 use super::fields::{self, Hops};
+use super::followed::{self, Followed, Routed};
 use super::guard::{REFUSED, RequestInFlight};
 use super::head;
 use super::pool::{Lease, NoConnection, Pool};
@@ -21,7 +21,7 @@ use http::header::{
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
-use http_kit::Problem;
+use http_kit::{HttpMetrics, Problem};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use std::convert::Infallible;
@@ -40,6 +40,7 @@ pub(super) struct Proxy {
     body_bytes_max: u64,
     url_bytes_max: usize,
     expect_wait: Duration,
+    metrics: HttpMetrics,
     access_log: bool,
 }
 
@@ -54,8 +55,17 @@ impl Proxy {
             body_bytes_max: settings.body_bytes_max,
             url_bytes_max: settings.url_bytes_max,
             expect_wait: settings.expect_wait(),
+            metrics: HttpMetrics::new("ratelimit-gateway"),
             access_log: settings.access_log,
         }
+    }
+
+    pub(super) fn metrics(&self) -> &HttpMetrics {
+        &self.metrics
+    }
+
+    pub(super) fn has_access_log(&self) -> bool {
+        self.access_log
     }
 
     /// Answers a request whose head the guard has judged.
@@ -65,16 +75,16 @@ impl Proxy {
         peer: Peer,
         in_flight: RequestInFlight,
     ) -> Answered {
+        let followed = Followed::begin(self, &request, peer);
+        let answer = followed.follow(pin!(self.http1(request, peer))).await;
+        Ok(answer.map(|kind| AnswerBody::new(kind, in_flight)))
+    }
+
+    async fn http1(&self, request: Request<Incoming>, peer: Peer) -> Response<Kind> {
         if request.uri().scheme_str() == Some(REFUSED) {
             let reason = request.uri().host().and_then(Reason::named).unwrap_or(Reason::RequestLine);
-            let line = self.line(None);
-            let answer = closing(refuse(reason, "/", request.headers()));
-            if let Some(line) = line {
-                line.end(&answer)
-            }
-            return Ok(answer.map(|kind| AnswerBody::new(kind, in_flight)));
+            return closing(refuse(reason, "/", request.headers()));
         }
-        let line = self.line(Some(request.method()));
         let is_upgrade = request.headers().contains_key(UPGRADE);
         let has_body = !request.body().is_end_stream();
         let answer = match single_host(request.headers()) {
@@ -86,37 +96,30 @@ impl Proxy {
         let is_read = !has_body || answer.extensions().get::<BodyRead>().is_some();
         let close =
             answer.status() != StatusCode::SWITCHING_PROTOCOLS && (is_upgrade || (is_own && !is_read));
-        let answer = if close { closing(answer) } else { answer };
-        if let Some(line) = line {
-            line.end(&answer)
-        }
-        Ok(answer.map(|kind| AnswerBody::new(kind, in_flight)))
+        if close { closing(answer) } else { answer }
     }
 
     /// Answers a request of HTTP/2; h2 has refused what concerns a connection, and bodies of another length than said.
     pub(super) async fn answer_http2(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         peer: Peer,
         in_flight: RequestInFlight,
     ) -> Answered {
-        let line = self.line(Some(request.method()));
-        let answer = match self.judge_http2(&request) {
+        let followed = Followed::begin(self, &request, peer);
+        let answer = followed.follow(pin!(self.http2(request, peer))).await;
+        Ok(answer.map(|kind| AnswerBody::new(kind, in_flight)))
+    }
+
+    async fn http2(&self, mut request: Request<Incoming>, peer: Peer) -> Response<Kind> {
+        match self.judge_http2(&request) {
             Ok(host) => {
                 // hyper cannot send a 100 here, and the client does not need one.
                 request.headers_mut().remove(EXPECT);
                 self.pass(request, host, peer).await
             }
             Err(reason) => refuse(reason, request.uri().path(), request.headers()),
-        };
-        if let Some(line) = line {
-            line.end(&answer)
         }
-        Ok(answer.map(|kind| AnswerBody::new(kind, in_flight)))
-    }
-
-    fn line(&self, method: Option<&Method>) -> Option<Line> {
-        self.access_log.then(|| Line::begin(method))
     }
 
     /// What the guard judges of HTTP/1, as far as HTTP/2 can have it. The host, if all is well.
@@ -171,7 +174,7 @@ impl Proxy {
             Passage::Forward(forward) => {
                 let route = forward.route.clone();
                 let answer = self.forward(parts, body, host, forward).await;
-                self.routed(answer, Some(route))
+                routed(answer, Some(route))
             }
             Passage::Refuse(Refusal { route, problem, answer_fields }) => {
                 let mut answer = answer::problem(&problem, parts.uri.path(), answer_fields);
@@ -179,16 +182,9 @@ impl Proxy {
                 if parts.version == Version::HTTP_11 && !expects_100(&parts.headers) && drained(body).await {
                     answer.extensions_mut().insert(BodyRead);
                 }
-                self.routed(answer, route)
+                routed(answer, route)
             }
         }
-    }
-
-    fn routed(&self, mut answer: Response<Kind>, route: Option<Arc<Route>>) -> Response<Kind> {
-        if let Some(route) = route.filter(|_| self.access_log) {
-            answer.extensions_mut().insert(Routed(route));
-        }
-        answer
     }
 
     async fn forward(
@@ -205,7 +201,8 @@ impl Proxy {
             parts.headers.contains_key(UPGRADE).then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
         let gated = parts.version == Version::HTTP_11 && expects_100(&parts.headers);
         let (upload, progress) = Upload::new(body, self.body_bytes_max, gated);
-        let told = std::mem::take(&mut forward.request_fields);
+        let mut told = std::mem::take(&mut forward.request_fields);
+        followed::tell(&mut told);
         prepare(&mut parts, host, told, progress.is_some(), upgrade.is_some());
 
         let uri = parts.uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
@@ -428,6 +425,13 @@ async fn drained(mut body: Incoming) -> bool {
         Ok::<_, hyper::Error>(())
     });
     matches!(read.await, Ok(Ok(())))
+}
+
+fn routed(mut answer: Response<Kind>, route: Option<Arc<Route>>) -> Response<Kind> {
+    if let Some(route) = route {
+        answer.extensions_mut().insert(Routed(route));
+    }
+    answer
 }
 
 fn closing(mut answer: Response<Kind>) -> Response<Kind> {

@@ -20,3 +20,4 @@ mod reload;
 mod routes;
 mod shipped;
 mod support;
+mod telemetry;

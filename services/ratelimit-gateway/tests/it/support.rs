@@ -36,6 +36,15 @@ impl Gateway {
 
     /// With further files beside the rules.
     pub(crate) async fn with(rules: &str, files: &[(&str, &str)]) -> Self {
+        Self::launch(rules, files, &[]).await
+    }
+
+    /// With further variables.
+    pub(crate) async fn with_variables(rules: &str, variables: &[(&str, &str)]) -> Self {
+        Self::launch(rules, &[], variables).await
+    }
+
+    async fn launch(rules: &str, files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start().await;
         let (mut keys, key) = Keys::admin();
         let reader = keys.add("reader", &["ops:read", "cache:read"]);
@@ -59,6 +68,7 @@ impl Gateway {
             ("SLUICE__SESSION__KEYS_FILE", &*session_keys),
             ("SLUICE__HTTP__WORKERS", "1"),
         ];
+        let env = [&env, variables].concat();
         let service = Service::start_with_admin("ratelimit-gateway", &env).await;
         let admin = Client::new(&service.admin_url()).with_key(&key);
         let public = Client::new(&service.base_url());
