@@ -8,7 +8,8 @@ const FAMILIES: [&str; 11] =
     ["project", "seq", "gen", "fill", "names", "session", "rl", "queue", "progress", "feed", "correlation"];
 
 /// Behind `sluice:`. Not every text that begins so is a key: a tag of a cache entry may.
-const OWN: [&str; 8] = ["alerts", "clock", "counters", "keys", "queues", "running", "schema", "tickets"];
+const OWN: [&str; 9] =
+    ["alerts", "canary", "clock", "counters", "keys", "queues", "running", "schema", "tickets"];
 
 pub(crate) fn complaints(tree: &Tree) -> Vec<String> {
     let rust = tree.ending(".rs").filter(|file| is_bound(file)).flat_map(in_rust);

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod backend;
 pub mod cache;
 mod error;
 mod long_poll;
@@ -13,6 +14,7 @@ mod stamp;
 mod task;
 mod time;
 
+pub use backend::{Backend, BackendError, Readiness};
 pub use error::{Coded, ErrorCode, FieldError};
 pub use long_poll::LongPoll;
 pub use names::{

@@ -7,7 +7,7 @@ use crate::problem::{Problem, causes};
 use crate::throttle::Throttle;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use arc_swap::ArcSwap;
-use domain::{ErrorCode, Timestamp};
+use domain::{BackendError, ErrorCode, Timestamp};
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -48,16 +48,15 @@ impl Default for AuthConfig {
     }
 }
 
-/// Why the further keys could not be read.
-pub type KeySourceError = Box<dyn std::error::Error + Send + Sync>;
-
-type KeySource = dyn Fn() -> BoxFuture<'static, Result<Vec<String>, KeySourceError>> + Send + Sync;
+type KeySource = dyn Fn() -> BoxFuture<'static, Result<Vec<String>, BackendError>> + Send + Sync;
 
 /// Holds the keys of a service. Cheap to clone; all clones see a reload at once.
 #[derive(Clone)]
 pub struct Authenticator {
     shared: Arc<Shared>,
     source: Option<Arc<KeySource>>,
+    /// The source is read also when no request needs a key.
+    serves_others: bool,
 }
 
 struct Shared {
@@ -89,22 +88,31 @@ impl Authenticator {
         let table = ArcSwap::from_pointee(KeyTable::new(from_file.iter().cloned()));
         let reload = Duration::from_millis(config.reload_ms);
         let shared = Shared { mode: config.mode, from_file, table, throttle: Mutex::default(), reload };
-        Ok(Self { shared: Arc::new(shared), source: None })
+        Ok(Self { shared: Arc::new(shared), source: None, serves_others: false })
     }
 
     /// Further keys, as JSON of one [`ApiKey`] each. Asked for at the start and every `auth.reload_ms`; when that fails
     /// the keys stay as they are. A key of the file wins over one of the same id from here.
     pub fn with_source<F>(mut self, source: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<Vec<String>, KeySourceError>> + Send + 'static,
+        F: Future<Output = Result<Vec<String>, BackendError>> + Send + 'static,
     {
         self.source = Some(Arc::new(move || Box::pin(source())));
         self
     }
 
+    /// Says that [`Authenticator::access_of`] is asked too, so that keys are needed also with `auth.mode = "none"`.
+    pub fn also_for_others(mut self) -> Self {
+        self.serves_others = true;
+        self
+    }
+
     /// Reads the source again and again, for ever. The server drops it when it stops.
     pub(crate) async fn keep_fresh(self) {
-        let Some(source) = &self.source else { return std::future::pending().await };
+        let is_needed = self.serves_others || !self.is_open();
+        let Some(source) = self.source.as_ref().filter(|_| is_needed) else {
+            return std::future::pending().await;
+        };
         let mut again = tokio::time::interval(self.shared.reload);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut complaints = Complaints::default();

@@ -107,12 +107,15 @@ where
         return Exit::FAILED;
     }
     let ended = tokio::runtime::Builder::new_multi_thread().enable_all().build().and_then(|runtime| {
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
             let stop = CancellationToken::new();
             let mut signals = JoinSet::new();
             signals.spawn(obey(Signals::listen()?, stop.clone()));
             Ok(run(config, stop).await.map_err(Into::into))
-        })
+        });
+        // A thread that blocks, such as one that resolves a name, would hold the process for as long as it does.
+        runtime.shutdown_background();
+        ended
     });
     let exit = match ended {
         Ok(Ok(())) => Exit::OK,

@@ -5,21 +5,11 @@ use crate::problem::Problem;
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::web::{self, Data};
-use domain::ErrorCode;
+use domain::{ErrorCode, Readiness};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Whether requests can be served now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// They can.
-    Ready,
-    /// They cannot, and why, for a person without any right: no address, no secret.
-    NotReady(String),
-}
 
 pub(crate) type AskReadiness = Box<dyn Fn() -> BoxFuture<'static, Readiness> + Send + Sync>;
 pub(crate) type AskDetail = Box<dyn Fn() -> BoxFuture<'static, Value> + Send + Sync>;
@@ -29,32 +19,47 @@ pub(crate) struct Health {
     pub(crate) service: &'static str,
     pub(crate) started: Instant,
     pub(crate) stopping: AtomicBool,
-    pub(crate) ask_readiness: AskReadiness,
-    pub(crate) ask_detail: AskDetail,
-    last: Mutex<Option<(Instant, Readiness)>>,
+    pub(crate) ask: Questions,
+}
+
+/// What they ask, each with an answer of its own.
+pub(crate) struct Questions {
+    pub(crate) readiness: AskReadiness,
+    /// By the name under which `/health` shows it.
+    pub(crate) backend: Option<(&'static str, AskDetail)>,
+    pub(crate) detail: AskDetail,
 }
 
 impl Health {
-    pub(crate) fn new(service: &'static str, ask_readiness: AskReadiness, ask_detail: AskDetail) -> Self {
-        let started = Instant::now();
-        let stopping = AtomicBool::new(false);
-        Self { service, started, stopping, ask_readiness, ask_detail, last: Mutex::new(None) }
+    pub(crate) fn new(service: &'static str, ask: Questions) -> Self {
+        Self { service, started: Instant::now(), stopping: AtomicBool::new(false), ask }
     }
 
-    /// What was found within the last second, else a new finding. Nobody waits for another's question, so some that
-    /// come together may ask together.
     async fn readiness(&self) -> Readiness {
         if self.stopping.load(Ordering::Relaxed) {
             return Readiness::NotReady("stopping".to_owned());
         }
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, found)) = last.filter(|(when, _)| when.elapsed() < HOLDS_FOR) {
-            return found;
+        let asked = tokio::time::timeout(DEADLINE, (self.ask.readiness)()).await;
+        asked.unwrap_or_else(|_| Readiness::NotReady("no answer in time".to_owned()))
+    }
+
+    /// What the service shows of itself, and its backend beside it.
+    async fn checks(&self) -> Value {
+        let in_time = async |ask: &AskDetail| {
+            let asked = tokio::time::timeout(DEADLINE, ask()).await;
+            asked.unwrap_or_else(|_| json!({"error": "no answer in time"}))
+        };
+        let backend = async {
+            match &self.ask.backend {
+                Some((name, ask)) => Some((*name, in_time(ask).await)),
+                None => None,
+            }
+        };
+        let (mut checks, backend) = tokio::join!(in_time(&self.ask.detail), backend);
+        if let (Some(checks), Some((name, backend))) = (checks.as_object_mut(), backend) {
+            checks.insert(name.to_owned(), backend);
         }
-        let asked = tokio::time::timeout(DEADLINE, (self.ask_readiness)()).await;
-        let found = asked.unwrap_or_else(|_| Readiness::NotReady("no answer in time".to_owned()));
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), found.clone()));
-        found
+        checks
     }
 }
 
@@ -71,7 +76,7 @@ async fn live() -> HttpResponse {
     answer(&json!({"status": "live"}))
 }
 
-/// `GET /health/ready`: 200, or 503 with the reason. Asks at most about once a second, however often it is called.
+/// `GET /health/ready`: 200, or 503 with the reason.
 async fn ready(health: Data<Health>) -> Result<HttpResponse, Problem> {
     match health.readiness().await {
         Readiness::Ready => Ok(answer(&json!({"status": "ready"}))),
@@ -84,8 +89,7 @@ async fn ready(health: Data<Health>) -> Result<HttpResponse, Problem> {
 /// `GET /health`: 200 with all that is known, whatever it is.
 async fn detail(access: Access, health: Data<Health>) -> Result<HttpResponse, Problem> {
     access.require(Action::OpsRead, "")?;
-    let readiness = health.readiness().await;
-    let checks = tokio::time::timeout(DEADLINE, (health.ask_detail)()).await;
+    let (readiness, checks) = tokio::join!(health.readiness(), health.checks());
     let reason = match &readiness {
         Readiness::Ready => Value::Null,
         Readiness::NotReady(reason) => reason.as_str().into(),
@@ -96,7 +100,7 @@ async fn detail(access: Access, health: Data<Health>) -> Result<HttpResponse, Pr
         "status": if readiness == Readiness::Ready { "ready" } else { "not_ready" },
         "reason": reason,
         "uptime_ms": u64::try_from(health.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "checks": checks.unwrap_or_else(|_| json!({"error": "no answer in time"})),
+        "checks": checks,
     })))
 }
 
@@ -104,5 +108,4 @@ fn answer(body: &Value) -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store"))).json(body)
 }
 
-const HOLDS_FOR: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(1);

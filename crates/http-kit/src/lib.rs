@@ -30,13 +30,12 @@ mod transport;
 
 pub use access::{Access, Action, InvalidScope};
 pub use addresses::{Addresses, Place};
-pub use authenticator::{AuthConfig, AuthMode, Authenticator, KeySourceError};
+pub use authenticator::{AuthConfig, AuthMode, Authenticator};
 pub use body::{Body, BodyLimit};
 pub use bootstrap::{Exit, main, start};
 pub use conditional::{Conditions, ETag, EntityTags, InvalidETag, Verdict};
 pub use configuration::{ConfigError, ServiceConfig, Sources, load_config, read_secret_file};
 pub use correlation::{Correlation, TraceParent};
-pub use health::Readiness;
 pub use json::Json;
 pub use keys::{ApiKey, InvalidKeyRecord};
 pub use metrics::{Active, Exchange, HttpMetrics, known_method};

@@ -4,7 +4,7 @@ use crate::authenticator::Authenticator;
 use crate::body::{BodyLimit, BodyTimeout};
 use crate::configuration::ConfigError;
 use crate::edge::Edge;
-use crate::health::{self, AskDetail, AskReadiness, Health, Readiness};
+use crate::health::{self, Health, Questions};
 use crate::metrics;
 use crate::openapi::{self, Description};
 use crate::problem::Problem;
@@ -14,7 +14,7 @@ use actix_service::ServiceFactory;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpResponse};
-use domain::ErrorCode;
+use domain::{Backend, ErrorCode, Readiness};
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 #[cfg(target_os = "linux")]
@@ -55,7 +55,10 @@ pub struct HttpConfig {
     pub body_timeout_ms: NonZeroU64,
     /// How long a connection may idle between requests, in milliseconds; 0 closes it after each. Default 75,000.
     pub keep_alive_ms: u64,
-    /// How long requests in flight may take once the service stops, in milliseconds. Default 10,000.
+    /// How long the service goes on as before once it was asked to stop, while `/health/ready` says no, in milliseconds:
+    /// so balancers learn of it before they are refused. Default 1000; never more than `grace_ms`.
+    pub stop_delay_ms: u64,
+    /// How long a stop may take in all, in milliseconds; requests that are still in flight then are cut. Default 10,000.
     pub grace_ms: u64,
     /// Whether each answer is a line of the log, at `info` with the target `access`: method, route, status, how long its
     /// head took in microseconds, correlation id; never a path, a query or a key. Default false: failures of ours are
@@ -78,6 +81,7 @@ impl Default for HttpConfig {
             head_timeout_ms: NonZeroU64::new(5_000).expect("not zero"),
             body_timeout_ms: NonZeroU64::new(30_000).expect("not zero"),
             keep_alive_ms: 75_000,
+            stop_delay_ms: 1_000,
             grace_ms: 10_000,
             access_log: false,
             tls: TlsConfig::default(),
@@ -86,6 +90,11 @@ impl Default for HttpConfig {
 }
 
 impl HttpConfig {
+    /// How long the service goes on as before once it was asked to stop.
+    pub fn stop_delay(&self) -> Duration {
+        Duration::from_millis(self.stop_delay_ms.min(self.grace_ms))
+    }
+
     /// Reads what else a start would read.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.tls().map(drop)
@@ -129,7 +138,8 @@ pub enum ServeError {
 /// A server that listens already and serves once it is [`run`](Self::run).
 ///
 /// ```no_run
-/// # use http_kit::{Authenticator, AuthConfig, HttpConfig, Problem, Readiness, Server};
+/// # use domain::Readiness;
+/// # use http_kit::{Authenticator, AuthConfig, HttpConfig, Problem, Server};
 /// # use actix_web::{HttpResponse, web};
 /// # #[derive(utoipa::OpenApi)] #[openapi()] struct Api;
 /// # async fn run(stop: tokio_util::sync::CancellationToken) -> Result<(), Box<dyn std::error::Error>> {
@@ -148,8 +158,7 @@ pub struct Server {
     tls: Option<Tls>,
     config: HttpConfig,
     auth: Authenticator,
-    ask_readiness: AskReadiness,
-    ask_detail: AskDetail,
+    ask: Questions,
     before_stop: Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>,
     openapi: OpenApi,
     half_closed: bool,
@@ -176,8 +185,11 @@ impl Server {
             tls,
             config,
             auth,
-            ask_readiness: Box::new(|| Box::pin(async { Readiness::Ready })),
-            ask_detail: Box::new(|| Box::pin(async { serde_json::Value::Null })),
+            ask: Questions {
+                readiness: Box::new(|| Box::pin(async { Readiness::Ready })),
+                backend: None,
+                detail: Box::new(|| Box::pin(async { serde_json::json!({}) })),
+            },
             before_stop: Box::new(|| Box::pin(async {})),
             openapi: OpenApi::default(),
             half_closed: true,
@@ -193,21 +205,40 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// What `/health/ready` asks, at most about once a second.
+    /// What the service stands on: `/health/ready` asks it, `/health` shows it under its name, and further API keys are
+    /// read from it.
+    pub fn backed_by<B: Backend + Clone>(mut self, backend: &B) -> Self {
+        let (for_readiness, for_detail, for_keys) = (backend.clone(), backend.clone(), backend.clone());
+        let detail = move || -> BoxFuture<'static, serde_json::Value> {
+            let backend = for_detail.clone();
+            Box::pin(async move { backend.health().await })
+        };
+        self.ask.backend = Some((B::NAME, Box::new(detail)));
+        self.auth = self.auth.with_source(move || {
+            let backend = for_keys.clone();
+            async move { backend.api_keys().await }
+        });
+        self.readiness(move || {
+            let backend = for_readiness.clone();
+            async move { backend.readiness().await }
+        })
+    }
+
+    /// What `/health/ready` asks, each time that it is asked, in place of the backend.
     pub fn readiness<F>(mut self, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Readiness> + Send + 'static,
     {
-        self.ask_readiness = Box::new(move || Box::pin(ask()));
+        self.ask.readiness = Box::new(move || Box::pin(ask()));
         self
     }
 
-    /// What `/health` shows under `checks`.
+    /// What `/health` shows under `checks` beside the backend: an object.
     pub fn health<F>(mut self, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = serde_json::Value> + Send + 'static,
     {
-        self.ask_detail = Box::new(move || Box::pin(ask()));
+        self.ask.detail = Box::new(move || Box::pin(ask()));
         self
     }
 
@@ -243,8 +274,9 @@ impl Server {
         self
     }
 
-    /// Runs once when the service stops, before the server does, within the grace time: to end what would never end by
-    /// itself, such as streams. Until it returns, requests are still accepted, and `/health/ready` says 503.
+    /// Runs once when the service stops, after `http.stop_delay_ms` and before the server stops, within the grace time: to
+    /// end what would never end by itself, such as streams. Until it returns, requests are still accepted, and
+    /// `/health/ready` says 503.
     pub fn before_stop<F>(mut self, act: impl FnOnce() -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -253,7 +285,8 @@ impl Server {
         self
     }
 
-    /// Serves until `stop`, then accepts nothing more, lets requests in flight finish within the grace time, and ends.
+    /// Serves until `stop`. From then on `/health/ready` says no; after `http.stop_delay_ms` nothing more is accepted, and
+    /// requests in flight finish. All of it takes `http.grace_ms` at most: what is left then is cut.
     ///
     /// `routes` is called once on each worker's thread.
     ///
@@ -264,7 +297,7 @@ impl Server {
         R: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
         let Self { service, listener, tls, config, auth, before_stop, .. } = self;
-        let health = Data::new(Health::new(service, self.ask_readiness, self.ask_detail));
+        let health = Data::new(Health::new(service, self.ask));
         let common = Common {
             auth: auth.clone(),
             health: health.clone(),
@@ -273,7 +306,7 @@ impl Server {
         };
         let (address, workers) =
             (listener.local_addr().map_err(ServeError::Broken)?, config.worker_threads());
-        let grace = Duration::from_millis(config.grace_ms);
+        let (delay, grace) = (config.stop_delay(), Duration::from_millis(config.grace_ms));
         let transport = Transport {
             tls: tls.clone(),
             config,
@@ -292,14 +325,18 @@ impl Server {
 
         let stopping = async {
             stop.cancelled().await;
+            let over = tokio::time::Instant::now() + grace;
             health.stopping.store(true, Ordering::Relaxed);
-            if tokio::time::timeout(grace, before_stop()).await.is_err() {
+            tokio::time::sleep(delay).await;
+            if tokio::time::timeout_at(over, before_stop()).await.is_err() {
                 tracing::warn!("{service} stops although what it had to end first has not ended");
             }
-            handle.stop(true).await;
-            std::future::pending::<()>().await
+            // actix counts whole seconds from here; what is left of the grace time ends earlier.
+            if tokio::time::timeout_at(over, handle.stop(true)).await.is_err() {
+                tracing::warn!("requests in flight outlasted the grace time: {service} cuts them");
+            }
         };
-        tokio::select! { // The server alone says when all is over; the others may be dropped at any time.
+        tokio::select! { // Any of them may be dropped at any time: a server that is dropped cuts its connections.
             ended = server => ended.map_err(ServeError::Broken)?,
             () = stopping => {}
             () = auth.keep_fresh() => {}

@@ -1,7 +1,7 @@
 //! The table itself.
 
 use super::Area;
-use super::Right::{Both, Read};
+use super::Right::{Both, Read, Write};
 use super::User::{CacheApi, Health, Keys, ProgressSse, QueueWorker, RatelimitGateway};
 
 /// Every area. What stands nowhere here, nobody may do. The engines' scripts and methods tell the commands:
@@ -21,6 +21,14 @@ pub const AREAS: &[Area] = &[
             (ProgressSse, Read),
             (Keys, Read),
         ],
+    },
+    Area {
+        name: "that it takes writes",
+        keys: &["sluice:canary:*"],
+        channels: &[],
+        reads: &[],
+        writes: &["set"],
+        users: &[(CacheApi, Write), (RatelimitGateway, Write), (QueueWorker, Write), (ProgressSse, Write)],
     },
     Area {
         name: "that it answers",

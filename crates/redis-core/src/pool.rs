@@ -6,7 +6,7 @@
 //! that no command crosses threads.
 
 use crate::connection::Connection;
-use crate::{RedisConfig, RedisError};
+use crate::{PoolUsage, RedisConfig, RedisError};
 use arc_swap::ArcSwapOption;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,6 +53,12 @@ impl Pool {
                 slot.store(None);
             }
         }
+    }
+
+    pub(crate) fn usage(&self) -> PoolUsage {
+        let open: Vec<_> = self.slots.iter().filter_map(ArcSwapOption::load_full).collect();
+        let in_flight = open.iter().map(|connection| connection.in_flight()).sum();
+        PoolUsage { size: self.slots.len(), open: open.len(), in_flight }
     }
 
     /// Closes what is open. What is sent later opens anew.

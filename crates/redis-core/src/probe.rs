@@ -31,7 +31,7 @@ impl Redis {
         }
     }
 
-    fn probe_until_it_closes(&self) {
+    pub(crate) fn probe_until_it_closes(&self) {
         if self.inner.probing.swap(true, Ordering::AcqRel) {
             return;
         }

@@ -4,7 +4,7 @@ use crate::batch::{Batchers, Keys};
 use crate::breaker::Breaker;
 use crate::config::without_password;
 use crate::connection::{blob, slot};
-use crate::health::LastProbe;
+use crate::health::LastFound;
 use crate::pool::Pool;
 use crate::subscribe::{Subscriber, Subscription};
 use crate::{Arg, Channel, Clock, Key, RedisConfig, RedisError, Reply, Script};
@@ -37,7 +37,9 @@ pub(crate) struct Inner {
     pub(crate) probing: AtomicBool,
     batchers: Batchers,
     subscriber: Subscriber,
-    last_probe: LastProbe,
+    pub(crate) last_found: LastFound,
+    /// Names this handle among all that use the same Redis.
+    pub(crate) instance: u64,
     pub(crate) round_trips: AtomicU64,
     pub(crate) closing: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -55,7 +57,8 @@ impl Redis {
             probing: AtomicBool::new(false),
             batchers: Batchers::new(config.pool.get()),
             subscriber: Subscriber::new(config.clone(), tasks.clone()),
-            last_probe: LastProbe::default(),
+            last_found: LastFound::default(),
+            instance: rand::random(),
             round_trips: AtomicU64::new(0),
             closing: CancellationToken::new(),
             tasks,
@@ -245,10 +248,6 @@ impl Redis {
         let _ = tokio::time::timeout(self.command_timeout() * 2, self.inner.tasks.wait()).await;
         self.inner.health.close().await;
         self.inner.pool.close().await;
-    }
-
-    pub(crate) fn last_probe(&self) -> &LastProbe {
-        &self.inner.last_probe
     }
 
     pub(crate) fn batchers(&self) -> &Batchers {

@@ -35,7 +35,8 @@ pub struct Service {
 impl Service {
     /// Starts a service (`"cache-api"`) and waits until `/health/ready` answers 200.
     ///
-    /// Sets `SLUICE__<NAME>__BIND` to the free port; `env` gives the rest, such as `SLUICE__REDIS__URL`.
+    /// Sets `SLUICE__<NAME>__BIND` to the free port, and no delay of a stop; `env` gives the rest, such as
+    /// `SLUICE__REDIS__URL`.
     ///
     /// # Panics
     /// When it ends or is not ready within a minute; the message holds its log.
@@ -93,6 +94,8 @@ impl Service {
             program.env.push(("SLUICE__REDIS__USERNAME".into(), user.name().into()));
             program.env.push(("SLUICE__REDIS__PASSWORD".into(), "any".into()));
         }
+        // No balancer has to learn that a test stops it.
+        program.env.extend([("SLUICE__HTTP__STOP_DELAY_MS".into(), "0".into())]);
         program.env.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
         let process = Guarded::start(&program);
         Self { process, program, name: name.to_owned(), port, admin, _folder: folder }

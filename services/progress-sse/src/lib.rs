@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
-mod keys;
 mod openapi;
 mod page;
 mod rights;
@@ -10,7 +9,7 @@ mod routes;
 pub use config::{Config, ProgressSseConfig};
 
 use actix_web::web::Data;
-use http_kit::{Authenticator, Readiness, Server};
+use http_kit::{Authenticator, Server};
 use progress::{Hub, Operations, sweep};
 use redis_core::Redis;
 use std::num::NonZeroUsize;
@@ -27,17 +26,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let redis = Redis::connect(&config.redis);
     let operations = Operations::new(redis.clone(), settings.lifetimes());
     let hub = Hub::new(operations.clone(), settings.hub());
-    let auth = authenticator(&config, &redis)?;
+    let auth = Authenticator::new(&config.auth, settings.bind)?;
 
     let ended = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(sweep(operations.clone(), Duration::from_millis(settings.sweep_ms), ended.clone()));
 
     let drain = Duration::from_millis(settings.drain_ms);
-    let (asked, watched, drained) = (redis.clone(), hub.clone(), hub.clone());
+    let (watched, drained) = (hub.clone(), hub.clone());
     let shared = (Data::new(operations), Data::new(hub.clone()));
     let server = Server::bind("progress-sse", settings.bind, config.http.clone(), auth)?
-        .readiness(move || readiness(asked.clone()))
+        .backed_by(&redis)
         .health(move || std::future::ready(routes::health(&watched)))
         .openapi(openapi::document())
         // A reader that went away is no reader; and thousands of them share the memory.
@@ -59,25 +58,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     hub.close().await;
     redis.close().await;
     Ok(served?)
-}
-
-fn authenticator(config: &Config, redis: &Redis) -> anyhow::Result<Authenticator> {
-    let redis = redis.clone();
-    let auth = Authenticator::new(&config.auth, config.progress_sse.bind)?;
-    Ok(auth.with_source(move || {
-        let redis = redis.clone();
-        async move {
-            let hashes = redis.command("HVALS", &keys::api_keys(&redis), Vec::new()).await?.into_array()?;
-            hashes.into_iter().map(|hash| Ok(hash.into_string()?)).collect()
-        }
-    }))
-}
-
-async fn readiness(redis: Redis) -> Readiness {
-    match redis.readiness().await {
-        redis_core::Readiness::Ready { .. } => Readiness::Ready,
-        redis_core::Readiness::NotReady { reason } => Readiness::NotReady(reason),
-    }
 }
 
 const WRITE_BUFFER_BYTES: NonZeroUsize = NonZeroUsize::new(8 * 1024).expect("not zero");

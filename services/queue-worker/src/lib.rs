@@ -4,8 +4,6 @@ mod app;
 mod archive;
 mod config;
 mod handlers;
-mod health;
-mod keys;
 mod openapi;
 mod push;
 mod reporter;
@@ -22,6 +20,7 @@ use progress::{Lifetimes, Operations};
 use queue::{Queues, QueuesOptions};
 use redis_core::Redis;
 use reporter::ProgressReporter;
+use serde_json::json;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -76,16 +75,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 
 fn bind(config: &Config, redis: &Redis) -> anyhow::Result<Server> {
     let address = config.queue_worker.bind;
-    let keys = redis.clone();
-    let auth =
-        Authenticator::new(&config.auth, address)?.with_source(move || health::further_keys(keys.clone()));
+    let auth = Authenticator::new(&config.auth, address)?;
     let served: Vec<String> = config.queue_worker.served().keys().map(ToString::to_string).collect();
-    let (probe, seen) = (redis.clone(), redis.clone());
     let server = Server::bind("queue-worker", address, config.http.clone(), auth)?
         // A client that hangs up in a long poll must not be given tasks.
         .half_closed(false)
-        .readiness(move || health::readiness(probe.clone()))
-        .health(move || health::detail(seen.clone(), served.clone()))
+        .backed_by(redis)
+        .health(move || std::future::ready(json!({ "serves": served })))
         .openapi(openapi::document());
     Ok(server)
 }

@@ -6,7 +6,6 @@ mod door;
 mod fields;
 mod gate;
 mod identity;
-mod keys;
 mod rules;
 
 pub use config::{Config, GatewayConfig};
@@ -18,9 +17,10 @@ use crate::identity::SessionCheck;
 use crate::rules::Live;
 use actix_web::web::Data;
 use anyhow::Context;
-use http_kit::{Authenticator, KeySourceError, Readiness, Server};
+use domain::Readiness;
+use http_kit::{Authenticator, Server};
 use ratelimit::Limiter;
-use redis_core::{Redis, RedisError, Reply};
+use redis_core::Redis;
 use session::Sessions;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -35,12 +35,12 @@ use utoipa::OpenApi;
 /// An address is taken, the rules are wrong, a secret cannot be read, or a server broke down.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let (source, session_keys) = (config.rules(), config.session_keys()?);
-    let own = config.ratelimit_gateway;
+    let (own, stop_delay) = (config.ratelimit_gateway, config.http.stop_delay());
     let redis = Redis::connect(&config.redis);
-    let for_keys = redis.clone();
     let auth = Authenticator::new(&config.auth, own.admin_bind)
         .context("the API keys")?
-        .with_source(move || api_keys(for_keys.clone()));
+        // The public door takes them from users, whatever operators need.
+        .also_for_others();
     let rules = Live::open(source).context("the rules")?;
     let limiter = Limiter::new(redis.clone(), own.limiter());
     let sessions = session_keys.map(|keys| {
@@ -50,18 +50,28 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 
     let listener = TcpListener::bind(own.bind).with_context(|| format!("cannot listen on {}", own.bind))?;
     let api = Data::new(Admin::new(gate.clone(), auth.clone()));
-    let for_health = redis.clone();
     let admin = Server::bind("ratelimit-gateway", own.admin_bind, config.http, auth)?
+        .backed_by(&redis)
         // Also without Redis: what passes then is for the rules to say.
         .readiness(|| async { Readiness::Ready })
-        .health(move || health(for_health.clone()))
         .openapi(admin::ApiDocument::openapi());
 
     // One that breaks down takes the others with it.
     let all = stop.child_token();
     let public = async {
         let _stop = all.clone().drop_guard();
-        door::serve(listener, gate.clone(), own.door, all.clone()).await
+        let shut = CancellationToken::new();
+        let delay = async {
+            all.cancelled().await;
+            // The door stands open while whoever asks the other address hears that it will shut.
+            tokio::time::sleep(stop_delay).await;
+            shut.cancel();
+            std::future::pending().await
+        };
+        tokio::select! {
+            served = door::serve(listener, gate.clone(), own.door.after(stop_delay), shut.clone()) => served,
+            () = delay => Ok(()),
+        }
     };
     let admin = async {
         let _stop = all.clone().drop_guard();
@@ -77,20 +87,4 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let (public, admin, watch) = tokio::join!(public, admin, watch);
     redis.close().await;
     public.and(admin).and(watch)
-}
-
-/// The keys that were made at run time, as the JSON of each.
-async fn api_keys(redis: Redis) -> Result<Vec<String>, KeySourceError> {
-    let records = redis.command("HVALS", &keys::api_keys(&redis), Vec::new()).await?.into_array()?;
-    Ok(records.into_iter().map(Reply::into_string).collect::<Result<_, RedisError>>()?)
-}
-
-async fn health(redis: Redis) -> serde_json::Value {
-    let redis = match redis.readiness().await {
-        redis_core::Readiness::Ready { latency } => {
-            serde_json::json!({ "ready": true, "latency_us": u64::try_from(latency.as_micros()).unwrap_or(u64::MAX) })
-        }
-        redis_core::Readiness::NotReady { reason } => serde_json::json!({ "ready": false, "reason": reason }),
-    };
-    serde_json::json!({ "redis": redis })
 }

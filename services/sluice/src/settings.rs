@@ -43,6 +43,9 @@ impl Settings {
         ] {
             sources.environment.insert(variable.to_owned(), value);
         }
+        // No balancer stands before this stack: nobody has to learn that it stops.
+        let delay = sources.environment.entry("SLUICE__HTTP__STOP_DELAY_MS".to_owned());
+        delay.or_insert_with(|| "0".to_owned());
         let cache_api = load_config::<cache_api::Config>(&sources)?;
         let gateway = load_config::<ratelimit_gateway::Config>(&sources)?;
         let queue_worker = load_config::<queue_worker::Config>(&sources)?;

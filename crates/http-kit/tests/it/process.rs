@@ -33,9 +33,13 @@ async fn run(
         return Err("no luck today".into());
     }
     let auth = Authenticator::new(&config.auth, config.cache_api.bind)?;
+    let does = config.cache_api.token.as_ref().map_or("", ExposeSecret::expose_secret).to_owned();
+    if does == "blocks" {
+        drop(tokio::task::spawn_blocking(std::thread::park));
+    }
     let http = HttpConfig { workers: 1, ..config.http };
     let server = Server::bind("cache-api", config.cache_api.bind, http, auth)?.before_stop(|| async move {
-        if config.cache_api.token.is_some() {
+        if does == "hangs" {
             std::future::pending::<()>().await;
         }
     });
@@ -48,6 +52,7 @@ fn process(arguments: &str, environment: &[(&str, &str)]) -> Command {
         .args(["process::child", "--exact", "--nocapture"])
         .env(ARGUMENTS, arguments)
         .env("SLUICE__LOG__FORMAT", "json")
+        .env("SLUICE__HTTP__STOP_DELAY_MS", "0")
         .envs(environment.iter().copied())
         .current_dir(std::env::temp_dir())
         .stdin(Stdio::null())
@@ -266,6 +271,13 @@ async fn a_signal_stops_the_service_cleanly() {
         signal(&child, name).await;
         assert_eq!(end(child).await.code(), Some(0), "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_thread_that_blocks_does_not_hold_the_stop() {
+    let (child, _) = running(&[("SLUICE__CACHE_API__TOKEN", "blocks")]).await;
+    signal(&child, "TERM").await;
+    assert_eq!(end(child).await.code(), Some(0));
 }
 
 #[tokio::test]

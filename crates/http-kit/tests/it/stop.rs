@@ -4,6 +4,7 @@ use crate::support::{DEADLINE, Served, config, open, server};
 use actix_web::{HttpResponse, web};
 use http_kit::HttpConfig;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use testkit::until;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -96,6 +97,41 @@ async fn streams_are_ended_first_while_the_service_says_that_it_is_not_ready() {
 
     ended.add_permits(1);
     assert!(service.ended().await.is_ok());
+}
+
+#[tokio::test]
+async fn it_goes_on_as_before_while_balancers_learn_that_it_stops() {
+    let hour = 3_600_000;
+    let late = HttpConfig { stop_delay_ms: hour, grace_ms: hour, ..config() };
+    let Held { service, begun, release } = held(late, |server| server);
+
+    service.stop.cancel();
+    let not_ready = async || service.get("/health/ready").await.status == 503;
+    until(not_ready, DEADLINE).await;
+
+    let new = reqwest::get(service.url("/v1/held"));
+    let (answer, ()) = tokio::join!(new, async {
+        begun.acquire().await.unwrap().forget();
+        release.add_permits(1);
+    });
+    assert_eq!(answer.unwrap().text().await.unwrap(), "finished", "on a new connection");
+}
+
+#[tokio::test]
+async fn all_that_a_stop_waits_for_has_the_grace_time_together() {
+    let grace = Duration::from_millis(1_200);
+    let limits = HttpConfig { stop_delay_ms: 400, grace_ms: 1_200, ..config() };
+    let Held { service, begun, .. } = held(limits, |server| server.before_stop(std::future::pending::<()>));
+    let mut in_flight = JoinSet::new();
+    in_flight.spawn(reqwest::get(service.url("/v1/held")));
+    begun.acquire().await.unwrap().forget();
+
+    let asked = Instant::now();
+    service.stop.cancel();
+    assert!(service.ended().await.is_ok());
+    let took = asked.elapsed();
+    assert!(took >= grace && took < 2 * grace, "delay, hook and request after each other: {took:?}");
+    assert!(in_flight.join_next().await.unwrap().unwrap().is_err(), "it was cut");
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ impl Answer {
 }
 
 pub(crate) fn config() -> HttpConfig {
-    HttpConfig { workers: 1, ..HttpConfig::default() }
+    HttpConfig { workers: 1, stop_delay_ms: 0, ..HttpConfig::default() }
 }
 
 pub(crate) fn open() -> Authenticator {

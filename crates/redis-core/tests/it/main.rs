@@ -2,6 +2,7 @@
 
 mod batch;
 mod breaker;
+mod health;
 mod scripts;
 mod servers;
 mod subscriptions;

@@ -46,7 +46,8 @@ pub struct DoorConfig {
     pub upstream_skip_ms: u64,
     /// How long the addresses of a name hold, in milliseconds. Default 2000.
     pub resolve_ttl_ms: u64,
-    /// How long requests in flight may take once the service stops, in milliseconds. Default 10,000.
+    /// How long a stop may take in all, `http.stop_delay_ms` included, in milliseconds; requests that are still in flight
+    /// then are cut. Default 10,000.
     pub grace_ms: u64,
     /// Whether each answer is a line of the log, at `info` with the target `access`: method, route, status, how long its
     /// head took in microseconds, correlation id; never a path, a query or a key. Default false.
@@ -124,6 +125,12 @@ impl DoorConfig {
 
     pub(super) fn keep_alive(&self) -> Duration {
         Duration::from_millis(self.keep_alive_ms)
+    }
+
+    /// The same when a part of the time for a stop is over.
+    pub(crate) fn after(self, delay: Duration) -> Self {
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        Self { grace_ms: self.grace_ms.saturating_sub(delay_ms), ..self }
     }
 
     pub(super) fn grace(&self) -> Duration {
