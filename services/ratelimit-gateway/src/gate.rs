@@ -147,7 +147,8 @@ impl Gate {
     async fn identify(&self, shown: Result<Shown, Wrong>) -> Result<Identity, Unidentified> {
         match (shown?, &self.sessions) {
             (Shown::Identity(identity), _) => Ok(identity),
-            (Shown::Session(session), Some(sessions)) => sessions.identify(&session).await,
+            // Its future is ten times as large as all else here together, and every request would carry it along.
+            (Shown::Session(session), Some(sessions)) => Box::pin(sessions.identify(&session)).await,
             (Shown::Session(_), None) => Err(Unidentified::Away),
         }
     }
