@@ -7,12 +7,12 @@ use super::User::{CacheApi, Health, Keys, ProgressSse, QueueWorker, RatelimitGat
 /// Every area. What stands nowhere here, nobody may do. The engines' scripts and methods tell the commands:
 /// `tests/tidy/access.rs` compares them, in both directions.
 pub const AREAS: &[Area] = &[
-    // Beside what is asked here, the client asks for its own id and for the server's version.
+    // Beside what is asked here: the client asks for its own id and the version of the server, and who is primary.
     Area {
         name: "the server",
         keys: &[],
         channels: &[],
-        reads: &["client|id", "info", "ping", "time"],
+        reads: &["asking", "client|id", "cluster|info", "cluster|slots", "info", "ping", "role", "time"],
         writes: &[],
         users: &[
             (CacheApi, Read),

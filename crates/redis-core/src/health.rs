@@ -123,8 +123,8 @@ impl Redis {
             let call = self.admit()?;
             self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
             self.inner.health.renew();
-            let connection = self.inner.health.connection()?;
-            let answer = connection.send("SET", Some(slot(key.as_bytes())), args, Some(DEADLINE)).await;
+            let slot = Some(slot(key.as_bytes()));
+            let answer = self.inner.health.send("SET", slot, args, Some(DEADLINE)).await;
             self.settle(call, &answer);
             answer
         };

@@ -79,10 +79,7 @@ impl Inner {
         // The client's own pauses between connects grow to seconds; here we decide when to try.
         self.health.renew();
         self.round_trips.fetch_add(1, Ordering::Relaxed);
-        let pong = match self.health.connection() {
-            Ok(connection) => connection.send("PING", None, Vec::new(), Some(DEADLINE)).await,
-            Err(error) => Err(error),
-        };
+        let pong = self.health.send("PING", None, Vec::new(), Some(DEADLINE)).await;
         // Also the other connections try again now, rather than some time.
         self.pool.renew();
         match pong {

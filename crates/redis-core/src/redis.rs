@@ -4,6 +4,7 @@ use crate::batch::{Batchers, Keys};
 use crate::breaker::Breaker;
 use crate::config::without_password;
 use crate::connection::{blob, slot};
+use crate::finder::Finder;
 use crate::health::LastFound;
 use crate::pool::Pool;
 use crate::subscribe::{Subscriber, Subscription};
@@ -11,7 +12,6 @@ use crate::{Arg, Channel, Clock, Key, RedisConfig, RedisError, Reply, Script};
 use bytes::Bytes;
 use fred::types::Value;
 use futures_util::future::try_join_all;
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -48,15 +48,15 @@ pub(crate) struct Inner {
 impl Redis {
     /// A handle. Nothing is sent yet: each thread connects when it first needs to, and an absent Redis is waited for.
     pub fn connect(config: &RedisConfig) -> Self {
-        let tasks = TaskTracker::new();
+        let (finder, tasks) = (Arc::new(Finder::new(config.clone())), TaskTracker::new());
         let inner = Inner {
             config: config.clone(),
-            pool: Pool::new(config.clone()),
-            health: Pool::new(RedisConfig { pool: NonZeroUsize::MIN, ..config.clone() }),
+            pool: Pool::new(Arc::clone(&finder), config.pool, tasks.clone()),
+            health: Pool::new(Arc::clone(&finder), NonZeroUsize::MIN, tasks.clone()),
             breaker: Breaker::new(without_password(&config.url)),
             probing: AtomicBool::new(false),
             batchers: Batchers::new(config.pool.get()),
-            subscriber: Subscriber::new(config.clone(), tasks.clone()),
+            subscriber: Subscriber::new(finder, tasks.clone()),
             last_found: LastFound::default(),
             instance: rand::random(),
             round_trips: AtomicU64::new(0),
@@ -170,7 +170,7 @@ impl Redis {
     pub async fn get(&self, key: &Key) -> Result<Option<Bytes>, RedisError> {
         let call = self.admit()?;
         self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
-        let answer = self.inner.pool.connection()?.get(&key.0).await;
+        let answer = self.inner.pool.get(slot(key.as_bytes()), &key.0).await;
         self.settle(call, &answer);
         answer?.ok()?.into_option().map(Reply::into_bytes).transpose()
     }
@@ -183,27 +183,7 @@ impl Redis {
     pub async fn info(&self, sections: &[&'static str]) -> Result<Vec<String>, RedisError> {
         let sections: Vec<_> = sections.iter().map(|section| Value::from(Arg::from(*section))).collect();
         let ask = async |slot| self.send("INFO", slot, sections.clone(), None).await?.into_string();
-        try_join_all(self.a_slot_of_each_server().await?.into_iter().map(ask)).await
-    }
-
-    async fn a_slot_of_each_server(&self) -> Result<Vec<Option<u16>>, RedisError> {
-        if !self.inner.pool.connection()?.is_clustered() {
-            return Ok(vec![None]);
-        }
-        let ranges = self.send("CLUSTER", None, vec![Value::from(Arg::from("SLOTS"))], None).await?;
-        let mut slots = BTreeMap::new();
-        for range in ranges.into_array()? {
-            let mut parts = range.into_array()?.into_iter();
-            let (Some(first), Some(_), Some(primary)) = (parts.next(), parts.next(), parts.next()) else {
-                return Err(RedisError::Protocol("slots without a primary".to_owned()));
-            };
-            let first = u16::try_from(first.into_int()?);
-            let first = first.map_err(|_| RedisError::Protocol("a slot beyond the last".to_owned()))?;
-            // Host, port, and the name by which the cluster knows it.
-            let name = primary.into_array()?.into_iter().nth(2);
-            slots.insert(name.map(|name| name.word().to_owned()), Some(first));
-        }
-        Ok(slots.into_values().collect())
+        try_join_all(self.inner.pool.a_slot_of_each_server().await?.into_iter().map(ask)).await
     }
 
     /// Asks whether Redis is there. One round trip.
@@ -292,7 +272,7 @@ impl Redis {
     ) -> Result<Reply, RedisError> {
         let call = self.admit()?;
         self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
-        let answer = self.inner.pool.connection()?.send(command, slot, args, within).await;
+        let answer = self.inner.pool.send(command, slot, args, within).await;
         self.settle(call, &answer);
         answer?.ok()
     }

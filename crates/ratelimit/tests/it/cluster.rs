@@ -29,6 +29,7 @@ async fn what_comes_too_late_to_know_of_a_reset_is_not_given_back() {
     let (wide, tight) = (user("42", "wide", &[(100, hour)]), user("43", "tight", &[(1, hour)]));
     assert!(ask(&near, &tight).await.admitted);
     let both = [wide.clone(), tight];
+    known(&near, &far, &both).await;
     for (later, kept) in [(SECOND * 10, 0), (SECOND * 10 + MS, 1)] {
         far.peek(&both, 1).await.unwrap();
         let asking = held(&proxy, &far, &both);
@@ -50,7 +51,7 @@ async fn what_was_given_back_does_not_leave_a_second_time() {
         let (wide, tight) = (user("42", "wide", &[(9, SECOND)]), user("43", "tight", &[(1, SECOND * 3600)]));
         assert_eq!(admitted_of(&near, &tight, 2).await, 1);
         let both = [wide.clone(), tight];
-        far.peek(&both, 1).await.unwrap();
+        known(&near, &far, &both).await;
 
         let before = if alone { 0 } else { admitted_of(&near, &wide, 1).await };
         let asking = held(&proxy, &far, &both);
@@ -112,6 +113,12 @@ impl Cluster {
     }
 }
 
+/// Denied once, so that the server knows every script and nothing but what follows is on its way.
+async fn known(near: &Limiter, far: &Limiter, both: &[Demand; 2]) {
+    assert!(!far.check(both, 1, Away::Closed).await.unwrap().admitted);
+    until(async || used(near, &both[0]).await == 0, LONG).await;
+}
+
 /// A check whose answers do not come until they are let through.
 fn held(proxy: &Proxy, far: &Limiter, both: &[Demand; 2]) -> JoinSet<Verdict> {
     proxy.hold_replies(true);
@@ -124,9 +131,7 @@ async fn given_back_late(meanwhile: impl AsyncFn(&Limiter, &Demand, &Clock)) {
     let (wide, tight) = (user("42", "wide", &[(100, SECOND)]), user("43", "tight", &[(1, SECOND * 3600)]));
     assert_eq!(admitted_of(&near, &tight, 2).await, 1);
     let both = [wide.clone(), tight];
-    // Once, so that every script is known and nothing but what follows is on its way.
-    assert!(!far.check(&both, 1, Away::Closed).await.unwrap().admitted);
-    until(async || used(&near, &wide).await == 0, LONG).await;
+    known(&near, &far, &both).await;
 
     let asking = held(&proxy, &far, &both);
     until(async || used(&near, &wide).await == 1, LONG).await;

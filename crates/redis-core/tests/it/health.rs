@@ -136,7 +136,7 @@ async fn without_traffic_readiness_itself_finds_out_and_never_waits_long() {
     let redis = Redis::connect(&RedisConfig::at(server.url()));
     server.pause();
     let began = std::time::Instant::now();
-    assert_eq!(redis.readiness().await, not_ready("redis does not answer"));
+    assert_eq!(redis.readiness().await, not_ready("redis is not reachable"));
     assert!(began.elapsed() < std::time::Duration::from_secs(1), "less than a health check waits");
     server.resume();
     until(async || redis.readiness().await == Readiness::Ready, LONG).await;

@@ -2,9 +2,13 @@
 
 mod batch;
 mod breaker;
+mod cluster;
 mod health;
 mod scripts;
+mod sentinel;
 mod servers;
+mod silence;
 mod subscriptions;
 mod support;
+mod tls;
 mod traps;

@@ -49,3 +49,9 @@ pub(crate) async fn connections(server: &RedisServer) -> u64 {
 pub(crate) fn counter(redis: &Redis) -> Key {
     redis.key("{t}:counter")
 }
+
+/// Listens until this message comes. A gap may be told at any time, also right after the first connection.
+pub(crate) async fn said(subscription: &mut redis_core::Subscription, what: &'static str) {
+    let heard = async { while subscription.recv().await != redis_core::Hint::Message(what.into()) {} };
+    tokio::time::timeout(LONG, heard).await.expect("it comes");
+}
