@@ -1,5 +1,6 @@
 //! How a service asks what it stands on, without knowing what that is.
 
+use crate::Timestamp;
 use serde_json::Value;
 
 /// Whether requests can be served now.
@@ -27,6 +28,15 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// They cannot be read now; those read before hold on.
     fn api_keys(&self) -> impl Future<Output = Result<Vec<String>, BackendError>> + Send;
+
+    /// Notes when keys were last used, by id: for who manages them. At most once a minute, only those used since.
+    ///
+    /// # Errors
+    /// It may not have been noted; what was not is told again.
+    fn note_last_uses(
+        &self,
+        uses: Vec<(String, Timestamp)>,
+    ) -> impl Future<Output = Result<(), BackendError>> + Send;
 }
 
 /// Why a backend did not answer.

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -29,6 +30,8 @@ pub struct AuthConfig {
     /// How often the other keys are read again, in milliseconds. Default 2000, at most 3000: with the deadline of a
     /// reading, a revocation holds within 5 s.
     pub reload_ms: u64,
+    /// How often the last uses of keys are told, which `sluice keys list` shows, in milliseconds. Default 60,000.
+    pub last_use_ms: NonZeroU64,
 }
 
 /// Whether a key is asked for.
@@ -44,11 +47,13 @@ pub enum AuthMode {
 
 impl Default for AuthConfig {
     fn default() -> Self {
-        Self { mode: AuthMode::Keys, keys_file: None, reload_ms: 2000 }
+        Self { mode: AuthMode::Keys, keys_file: None, reload_ms: 2000, last_use_ms: A_MINUTE_MS }
     }
 }
 
 type KeySource = dyn Fn() -> BoxFuture<'static, Result<Vec<String>, BackendError>> + Send + Sync;
+type LastUses =
+    dyn Fn(Vec<(String, Timestamp)>) -> BoxFuture<'static, Result<(), BackendError>> + Send + Sync;
 
 /// Holds the keys of a service. Cheap to clone; all clones see a reload at once.
 #[derive(Clone)]
@@ -57,6 +62,7 @@ pub struct Authenticator {
     source: Option<Arc<KeySource>>,
     /// The source is read also when no request needs a key.
     serves_others: bool,
+    last_uses: Option<Arc<LastUses>>,
 }
 
 struct Shared {
@@ -66,6 +72,7 @@ struct Shared {
     /// Locked for failed attempts only.
     throttle: Mutex<Throttle>,
     reload: Duration,
+    tell: Duration,
 }
 
 impl Authenticator {
@@ -87,8 +94,9 @@ impl Authenticator {
         };
         let table = ArcSwap::from_pointee(KeyTable::new(from_file.iter().cloned()));
         let reload = Duration::from_millis(config.reload_ms);
-        let shared = Shared { mode: config.mode, from_file, table, throttle: Mutex::default(), reload };
-        Ok(Self { shared: Arc::new(shared), source: None, serves_others: false })
+        let tell = Duration::from_millis(config.last_use_ms.get());
+        let shared = Shared { mode: config.mode, from_file, table, throttle: Mutex::default(), reload, tell };
+        Ok(Self { shared: Arc::new(shared), source: None, serves_others: false, last_uses: None })
     }
 
     /// Further keys, as JSON of one [`ApiKey`] each. Asked for at the start and every `auth.reload_ms`; when that fails
@@ -107,12 +115,55 @@ impl Authenticator {
         self
     }
 
-    /// Reads the source again and again, for ever. The server drops it when it stops.
+    /// Who is told, once in `auth.last_use_ms`, when keys were last used: by id, to the minute, only those that were used
+    /// since. What cannot be told is told the next time.
+    pub fn with_last_uses<F>(
+        mut self,
+        tell: impl Fn(Vec<(String, Timestamp)>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), BackendError>> + Send + 'static,
+    {
+        self.last_uses = Some(Arc::new(move |uses| Box::pin(tell(uses))));
+        self
+    }
+
+    /// Reads the source and tells last uses again and again, for ever. The server drops it when it stops.
     pub(crate) async fn keep_fresh(self) {
+        // Side by side: a reading must not wait for a telling.
+        tokio::join!(self.keep_reading(), self.keep_telling(), std::future::pending::<()>());
+    }
+
+    async fn keep_telling(&self) {
+        let Some(tell) = &self.last_uses else { return };
+        let mut again = tokio::time::interval(self.shared.tell);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            again.tick().await;
+            let table = self.shared.table.load_full();
+            let untold = table.records().filter_map(|record| Some((record, record.last_use.untold()?)));
+            let untold: Vec<_> = untold.collect();
+            if untold.is_empty() {
+                continue;
+            }
+            let uses = untold.iter().map(|(record, at)| (record.id.clone(), *at)).collect();
+            match tokio::time::timeout(SOURCE_DEADLINE, tell(uses)).await {
+                Ok(Ok(())) => untold.iter().for_each(|(record, at)| record.last_use.tell(*at)),
+                Ok(Err(error)) => {
+                    tracing::debug!(
+                        error = causes(&*error),
+                        "the last uses of keys wait: {}",
+                        causes(&*error)
+                    );
+                }
+                Err(_) => tracing::debug!("the last uses of keys wait: no answer in time"),
+            }
+        }
+    }
+
+    async fn keep_reading(&self) {
         let is_needed = self.serves_others || !self.is_open();
-        let Some(source) = self.source.as_ref().filter(|_| is_needed) else {
-            return std::future::pending().await;
-        };
+        let Some(source) = self.source.as_ref().filter(|_| is_needed) else { return };
         let mut again = tokio::time::interval(self.shared.reload);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut complaints = Complaints::default();
@@ -133,7 +184,13 @@ impl Authenticator {
         let parse = |text: &String| ApiKey::from_json(text).and_then(|key| key.parse());
         let (good, bad): (Vec<_>, Vec<_>) = texts.iter().map(parse).partition(Result::is_ok);
         complaints.unusable(bad.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect());
-        let further = good.into_iter().flatten().map(Arc::new);
+        let before = self.shared.table.load();
+        let further = good.into_iter().flatten().map(|mut record: KeyRecord| {
+            if let Some(known) = before.same_as(&record) {
+                record.last_use = Arc::clone(&known.last_use);
+            }
+            Arc::new(record)
+        });
         let table = KeyTable::new(self.shared.from_file.iter().cloned().chain(further));
         self.shared.table.store(Arc::new(table));
     }
@@ -212,6 +269,7 @@ fn now() -> Timestamp {
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
+const A_MINUTE_MS: NonZeroU64 = NonZeroU64::new(60_000).expect("not zero");
 const SOURCE_DEADLINE: Duration = Duration::from_secs(2);
 const RELOAD_MS_MAX: u64 = 3_000;
 const _: () =

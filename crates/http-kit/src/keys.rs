@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use subtle::ConstantTimeEq;
 
 /// What is stored of a key: everything but the key. JSON as in the keys file and in the hash `sluice:keys`.
@@ -81,7 +82,7 @@ impl ApiKey {
         let scope =
             |text: &String| text.parse().map_err(|cause| InvalidKeyRecord::Scope { id: id.clone(), cause });
         let scopes = self.scopes.iter().map(scope).collect::<Result<_, _>>()?;
-        Ok(KeyRecord { id, hash, scopes, expires_at: self.expires_at })
+        Ok(KeyRecord { id, hash, scopes, expires_at: self.expires_at, last_use: Arc::default() })
     }
 }
 
@@ -92,7 +93,40 @@ pub(crate) struct KeyRecord {
     hash: [u8; 32],
     pub(crate) scopes: Vec<Scope>,
     expires_at: Option<Timestamp>,
+    /// Shared by the readings of one key.
+    pub(crate) last_use: Arc<LastUse>,
 }
+
+/// When a key was last used, to the minute.
+#[derive(Debug, Default)]
+pub(crate) struct LastUse {
+    /// Milliseconds; 0 is never.
+    at: AtomicI64,
+    /// What somebody else knows of it.
+    told: AtomicI64,
+}
+
+impl LastUse {
+    /// Written once a minute, so that workers who share a key do not wait for one another's writes.
+    fn note(&self, now: Timestamp) {
+        let (now, at) = (now.millis(), self.at.load(Ordering::Relaxed));
+        if now.saturating_sub(at) >= A_MINUTE_MS {
+            self.at.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// If nobody knows it yet.
+    pub(crate) fn untold(&self) -> Option<Timestamp> {
+        let at = self.at.load(Ordering::Relaxed);
+        (at > self.told.load(Ordering::Relaxed)).then(|| Timestamp::from_millis(at))
+    }
+
+    pub(crate) fn tell(&self, at: Timestamp) {
+        self.told.store(at.millis(), Ordering::Relaxed);
+    }
+}
+
+const A_MINUTE_MS: i64 = 60_000;
 
 /// The keys that hold now, by id.
 #[derive(Debug, Default)]
@@ -112,13 +146,26 @@ impl KeyTable {
         self.0.len()
     }
 
-    /// The record of a key that is right and has not expired. The hashes are compared in constant time; that an id
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
+        self.0.values()
+    }
+
+    /// The same key of an earlier reading.
+    pub(crate) fn same_as(&self, record: &KeyRecord) -> Option<&KeyRecord> {
+        let known = self.0.get(&record.id)?;
+        (known.hash == record.hash).then_some(known)
+    }
+
+    /// The record of a key that is right and has not expired; this use of it is noted. The hashes are compared in constant time; that an id
     /// exists may show in the time it takes, for an id is no secret.
     pub(crate) fn find(&self, text: &str, now: Timestamp) -> Option<Arc<KeyRecord>> {
         let record = self.0.get(id_of(text)?)?;
         let right = bool::from(record.hash.ct_eq(&Sha256::digest(text)));
         let expired = record.expires_at.is_some_and(|end| end <= now);
-        (right && !expired).then(|| Arc::clone(record))
+        (right && !expired).then(|| {
+            record.last_use.note(now);
+            Arc::clone(record)
+        })
     }
 }
 
@@ -182,6 +229,24 @@ mod tests {
             record.expires_at = Some(Timestamp::from_millis(expiry));
             assert_eq!(table(&record).find(text.expose_secret(), NOW()).is_some(), opens, "{expiry}");
         }
+    }
+
+    #[test]
+    fn a_use_is_noted_to_the_minute_and_told_once() {
+        let (text, record) = ApiKey::generate("guest", &["*"]).unwrap();
+        let table = table(&record);
+        let used_at = |ms: i64| table.find(text.expose_secret(), Timestamp::from_millis(ms)).unwrap();
+        let last_use = &used_at(1_000_000).last_use;
+        assert_eq!(last_use.untold(), Some(Timestamp::from_millis(1_000_000)));
+        last_use.tell(Timestamp::from_millis(1_000_000));
+
+        for (ms, untold) in [(1_059_999, None), (1_060_000, Some(1_060_000)), (1_070_000, Some(1_060_000))] {
+            used_at(ms);
+            assert_eq!(last_use.untold(), untold.map(Timestamp::from_millis), "{ms}");
+        }
+        let wrong = text.expose_secret().to_lowercase();
+        table.find(&wrong, Timestamp::from_millis(9_000_000));
+        assert_eq!(last_use.untold(), Some(Timestamp::from_millis(1_060_000)), "a wrong key is no use");
     }
 
     #[test]

@@ -205,10 +205,11 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// What the service stands on: `/health/ready` asks it, `/health` shows it under its name, and further API keys are
-    /// read from it.
+    /// What the service stands on: `/health/ready` asks it, `/health` shows it under its name, further API keys are
+    /// read from it, and it notes when keys were last used.
     pub fn backed_by<B: Backend + Clone>(mut self, backend: &B) -> Self {
-        let (for_readiness, for_detail, for_keys) = (backend.clone(), backend.clone(), backend.clone());
+        let (for_readiness, for_detail) = (backend.clone(), backend.clone());
+        let (for_keys, for_last_uses) = (backend.clone(), backend.clone());
         let detail = move || -> BoxFuture<'static, serde_json::Value> {
             let backend = for_detail.clone();
             Box::pin(async move { backend.health().await })
@@ -217,6 +218,10 @@ impl Server {
         self.auth = self.auth.with_source(move || {
             let backend = for_keys.clone();
             async move { backend.api_keys().await }
+        });
+        self.auth = self.auth.with_last_uses(move |uses| {
+            let backend = for_last_uses.clone();
+            async move { backend.note_last_uses(uses).await }
         });
         self.readiness(move || {
             let backend = for_readiness.clone();

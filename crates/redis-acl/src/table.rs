@@ -159,4 +159,18 @@ pub const AREAS: &[Area] = &[
             (Keys, Both),
         ],
     },
+    Area {
+        name: "last uses of API keys",
+        keys: &["sluice:keys:used"],
+        channels: &[],
+        reads: &["hgetall"],
+        writes: &["hdel", "hset"],
+        users: &[
+            (CacheApi, Write),
+            (RatelimitGateway, Write),
+            (QueueWorker, Write),
+            (ProgressSse, Write),
+            (Keys, Both),
+        ],
+    },
 ];

@@ -4,7 +4,7 @@ use crate::breaker::{BreakerReport, BreakerState};
 use crate::connection::{blob, slot};
 use crate::server::ServerHealth;
 use crate::{Arg, Redis, RedisError, Reply, keys};
-use domain::{Backend, BackendError, Readiness};
+use domain::{Backend, BackendError, Readiness, Timestamp};
 use fred::types::Value;
 use serde::Serialize;
 use std::sync::atomic::Ordering;
@@ -80,6 +80,13 @@ impl Backend for Redis {
     async fn api_keys(&self) -> Result<Vec<String>, BackendError> {
         let records = self.command("HVALS", &keys::api_keys(self), Vec::new()).await?.into_array()?;
         Ok(records.into_iter().map(Reply::into_string).collect::<Result<_, _>>()?)
+    }
+
+    /// One round trip, O(uses).
+    async fn note_last_uses(&self, uses: Vec<(String, Timestamp)>) -> Result<(), BackendError> {
+        let fields = uses.into_iter().flat_map(|(id, at)| [id.into(), at.millis().to_string().into()]);
+        self.command("HSET", &keys::last_uses(self), fields.collect()).await?;
+        Ok(())
     }
 }
 

@@ -124,6 +124,79 @@ async fn keys_come_and_go_while_the_service_runs() {
 }
 
 #[tokio::test]
+async fn the_last_use_of_a_key_is_told_until_somebody_knows_it_and_over_every_reading() {
+    let (key, record) = ApiKey::generate("web", &["*"]).unwrap();
+    let (_, unused) = ApiKey::generate("unused", &["*"]).unwrap();
+    let record = serde_json::to_string(&record).unwrap();
+    let (_folder, file) = keys_file(&[unused]);
+    let told: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
+    let (asked, telling) = (Arc::new(AtomicU32::new(0)), Arc::clone(&told));
+    let count = Arc::clone(&asked);
+    let auth = AuthConfig {
+        keys_file: Some(file),
+        reload_ms: 10,
+        last_use_ms: 10.try_into().unwrap(),
+        ..AuthConfig::default()
+    };
+    let auth = Authenticator::new(&auth, LOCAL)
+        .unwrap()
+        .with_source(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Ok(vec![record.clone()]))
+        })
+        .with_last_uses(move |uses| {
+            let mut told = telling.lock().unwrap();
+            told.push(uses.into_iter().map(|(id, _)| id).collect());
+            let refused = told.len() < 3;
+            async move { if refused { Err("Redis is away".into()) } else { Ok(()) } }
+        });
+    let service = serve(auth);
+    until(async || service.get_with_key("/v1/cached/acme", &key).await.status == 200, DEADLINE).await;
+
+    until(async || told.lock().unwrap().len() == 3, DEADLINE).await;
+    let before = asked.load(Ordering::Relaxed);
+    until(async || asked.load(Ordering::Relaxed) >= before + 10, DEADLINE).await;
+    assert_eq!(
+        *told.lock().unwrap(),
+        [["web"]; 3],
+        "twice in vain, then known; a key that nobody used is not named"
+    );
+}
+
+#[tokio::test]
+async fn a_telling_that_never_ends_holds_up_no_reading() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    let (key, record) = ApiKey::generate("web", &["*"]).unwrap();
+    let (_folder, file) = keys_file(&[record]);
+    let auth = AuthConfig {
+        keys_file: Some(file),
+        reload_ms: 10,
+        last_use_ms: 10.try_into().unwrap(),
+        ..AuthConfig::default()
+    };
+    let begun = Arc::new(AtomicU32::new(0));
+    let telling = Arc::clone(&begun);
+    let auth = Authenticator::new(&auth, LOCAL)
+        .unwrap()
+        .with_source(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Ok(Vec::new()))
+        })
+        .with_last_uses(move |_| {
+            telling.fetch_add(1, Ordering::Relaxed);
+            std::future::pending()
+        });
+    let service = serve(auth);
+    service.get_with_key("/v1/cached/acme", &key).await;
+    until(async || begun.load(Ordering::Relaxed) == 1, DEADLINE).await;
+
+    let before = asked.load(Ordering::Relaxed);
+    until(async || asked.load(Ordering::Relaxed) >= before + 5, DEADLINE).await;
+    assert_eq!(begun.load(Ordering::Relaxed), 1, "it is still waited for");
+}
+
+#[tokio::test]
 async fn a_source_that_never_answers_is_asked_again_and_complained_of_once() {
     let (key, record) = ApiKey::generate("late", &["*"]).unwrap();
     let (asked, log) = (Arc::new(AtomicU32::new(0)), Log::default());

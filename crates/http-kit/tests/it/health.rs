@@ -1,7 +1,7 @@
 //! Liveness, readiness, detail.
 
 use crate::support::{DEADLINE, LOCAL, Served, config, keys_file, open, routes, server, start};
-use domain::{Backend, BackendError, Readiness};
+use domain::{Backend, BackendError, Readiness, Timestamp};
 use http_kit::{ApiKey, AuthConfig, AuthMode, Authenticator};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -30,6 +30,10 @@ impl Backend for Store {
     async fn api_keys(&self) -> Result<Vec<String>, BackendError> {
         self.asked_for_keys.fetch_add(1, Ordering::Relaxed);
         Ok(self.keys.clone())
+    }
+
+    async fn note_last_uses(&self, _: Vec<(String, Timestamp)>) -> Result<(), BackendError> {
+        Ok(())
     }
 }
 
