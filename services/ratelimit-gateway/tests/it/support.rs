@@ -67,6 +67,8 @@ impl Gateway {
             ("SLUICE__SESSION__USER_KEY_FILE", &*user_key),
             ("SLUICE__SESSION__KEYS_FILE", &*session_keys),
             ("SLUICE__HTTP__WORKERS", "1"),
+            // A busy machine is no Redis that is away: who counts by itself after a hiccup counts less.
+            ("SLUICE__RATELIMIT_GATEWAY__CHECK_TIMEOUT_MS", "10000"),
         ];
         let env = [&env, variables].concat();
         let service = Service::start_with_admin("ratelimit-gateway", &env).await;
