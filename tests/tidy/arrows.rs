@@ -29,7 +29,7 @@ enum Layer {
     Tests,
 }
 
-const ENGINES: [&str; 5] = ["cache", "session", "ratelimit", "queue", "progress"];
+const ENGINES: [&str; 6] = ["cache", "session", "ratelimit", "queue", "progress", "correlation"];
 const SERVICES: [&str; 4] = ["cache-api", "ratelimit-gateway", "queue-worker", "progress-sse"];
 const HTTP: [&str; 9] =
     ["actix-web", "actix-http", "reqwest", "hyper", "hyper-util", "axum", "http", "tower", "http-kit"];

@@ -2,6 +2,7 @@
 
 mod backend;
 pub mod cache;
+pub mod correlation;
 mod error;
 mod long_poll;
 mod names;

@@ -3,6 +3,7 @@
 //! It is on the path of a cached read, so it boxes nothing, and formats nothing unless it is logged or recorded.
 
 use crate::correlation::{self, X_CORRELATION_ID};
+use crate::hops::{HopSink, Touched};
 use crate::metrics::{Active, Exchange, HttpMetrics, known_method};
 use crate::problem::{PROBLEM_JSON, Problem};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -28,6 +29,7 @@ use telemetry::{Correlated, Span, TraceContext};
 #[derive(Clone, Debug)]
 pub(crate) struct Edge {
     pub(crate) service: &'static str,
+    pub(crate) hops: Option<HopSink>,
     pub(crate) head_bytes_max: usize,
     pub(crate) url_bytes_max: usize,
     /// Whether clients come by TLS.
@@ -193,22 +195,32 @@ impl<F> Answer<F> {
         let mut response = if failed { self.as_problem(response) } else { response };
         response.headers_mut().insert(X_CORRELATION_ID, header(&self.correlation));
         self.shared.edge.protect(response.headers_mut());
-        self.measure(route.as_deref(), status, body_length(response.response().body()));
+        let touched = response.response_mut().extensions_mut().remove::<Touched>();
+        self.measure(route.as_deref(), status, body_length(response.response().body()), touched);
         self.log(route.as_deref(), status);
         response
     }
 
-    fn measure(&mut self, route: Option<&str>, status: StatusCode, answer_bytes: Option<u64>) {
+    fn measure(
+        &mut self,
+        route: Option<&str>,
+        status: StatusCode,
+        answer_bytes: Option<u64>,
+        touched: Option<Touched>,
+    ) {
         let exchange = Exchange {
             method: self.method,
             secure: self.shared.edge.secure,
             route,
             status: status.as_u16(),
             duration: self.started.elapsed(),
-            correlation: self.correlation.as_str(),
+            correlation: &self.correlation,
             request_bytes: self.request_bytes,
             answer_bytes,
         };
+        if let Some(hops) = self.shared.edge.hops.as_ref().filter(|_| !is_probe(self.uri.path())) {
+            hops.note(&exchange, self.trace.as_ref(), touched);
+        }
         self.shared.metrics.record(&exchange, self.span.take());
     }
 
@@ -230,7 +242,7 @@ impl<F> Answer<F> {
 
     fn bare(&mut self, problem: Problem) -> Error {
         // Its request, and with it the route, is gone.
-        self.measure(None, problem.status(), None);
+        self.measure(None, problem.status(), None, None);
         let body = problem.render(self.uri.path(), self.correlation.as_str());
         self.log(None, problem.status());
         Bare { problem, correlation: self.correlation.clone(), edge: self.shared.edge.clone(), body }.into()

@@ -9,6 +9,7 @@ use crate::problem::Problem;
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use actix_web::web;
+use domain::CorrelationId;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -44,7 +45,7 @@ pub struct Exchange<'a> {
     /// From the request's head to the answer's.
     pub duration: Duration,
     /// The request's correlation id.
-    pub correlation: &'a str,
+    pub correlation: &'a CorrelationId,
     /// Bytes of the request's body, where its length is known.
     pub request_bytes: Option<u64>,
     /// Bytes of the answer's body, where its length is known.
@@ -175,7 +176,7 @@ fn end(mut span: Span, exchange: &Exchange<'_>) {
         span.set("http.route", route.to_owned());
     }
     span.set("http.response.status_code", i64::from(exchange.status));
-    span.set("sluice.correlation_id", exchange.correlation.to_owned());
+    span.set("sluice.correlation_id", exchange.correlation.as_str().to_owned());
     if is_failure(exchange.status) {
         span.fail(exchange.status.to_string());
     }

@@ -5,6 +5,7 @@ use crate::body::{BodyLimit, BodyTimeout};
 use crate::configuration::ConfigError;
 use crate::edge::Edge;
 use crate::health::{self, Health, Questions};
+use crate::hops::HopSink;
 use crate::metrics;
 use crate::openapi::{self, Description};
 use crate::problem::Problem;
@@ -154,6 +155,7 @@ pub enum ServeError {
 /// ```
 pub struct Server {
     service: &'static str,
+    hops: Option<HopSink>,
     listener: TcpListener,
     tls: Option<Tls>,
     config: HttpConfig,
@@ -181,6 +183,7 @@ impl Server {
             listen(bind, config.backlog).map_err(|cause| ServeError::Bind { address: bind, cause })?;
         Ok(Self {
             service,
+            hops: None,
             listener,
             tls,
             config,
@@ -247,6 +250,12 @@ impl Server {
         self
     }
 
+    /// Where it is noted that a request touched a task or an operation, or is sampled.
+    pub fn hops(mut self, sink: HopSink) -> Self {
+        self.hops = Some(sink);
+        self
+    }
+
     /// What `/openapi.json` and `/docs` show; the key, the problems and the common endpoints are added.
     pub fn openapi(mut self, document: OpenApi) -> Self {
         self.openapi = document;
@@ -308,6 +317,7 @@ impl Server {
             health: health.clone(),
             description: Data::new(Description::new(service, &self.openapi)),
             config: config.clone(),
+            hops: self.hops,
         };
         let (address, workers) =
             (listener.local_addr().map_err(ServeError::Broken)?, config.worker_threads());
@@ -359,6 +369,7 @@ struct Common {
     health: Data<Health>,
     description: Data<Description>,
     config: HttpConfig,
+    hops: Option<HopSink>,
 }
 
 impl Common {
@@ -381,6 +392,7 @@ impl Common {
             .default_service(web::to(no_route))
             .wrap(Edge {
                 service: self.health.service,
+                hops: self.hops.clone(),
                 head_bytes_max: self.config.head_bytes_max.get(),
                 url_bytes_max: self.config.url_bytes_max.get(),
                 secure: self.config.tls.is_on(),

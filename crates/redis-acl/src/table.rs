@@ -138,6 +138,22 @@ pub const AREAS: &[Area] = &[
         users: &[(ProgressSse, Read)],
     },
     Area {
+        name: "hops of correlations",
+        keys: &["correlation:*"],
+        channels: &[],
+        reads: &[],
+        writes: &["eval", "evalsha", "ltrim", "pexpire", "rpush"],
+        users: &[(CacheApi, Both), (RatelimitGateway, Both), (QueueWorker, Both), (ProgressSse, Both)],
+    },
+    Area {
+        name: "trails of correlations, shown and forgotten",
+        keys: &["correlation:*"],
+        channels: &[],
+        reads: &["lrange"],
+        writes: &["del"],
+        users: &[(ProgressSse, Both)],
+    },
+    Area {
         name: "running operations",
         keys: &["sluice:running:*"],
         channels: &[],

@@ -167,7 +167,8 @@ fn is_stopped(pid: u32) -> bool {
 
 /// Settings of the developer's own stack must not reach a test.
 fn is_ours(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b"SLUICE_")
+    let name = name.as_encoded_bytes();
+    name.starts_with(b"SLUICE_") || name.starts_with(b"OTEL_")
 }
 
 fn read(log: &Path) -> String {

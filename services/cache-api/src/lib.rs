@@ -10,7 +10,8 @@ use crate::api::Api;
 use actix_web::web::Data;
 use anyhow::Context;
 use cache::Cache;
-use http_kit::{Authenticator, Server};
+use correlation::Recording;
+use http_kit::{Authenticator, HopSink, Server};
 use redis_core::Redis;
 use session::Sessions;
 use tokio_util::sync::CancellationToken;
@@ -28,10 +29,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let api = Data::new(Api::new(cache, sessions, own.stamp_seal()?, &config));
 
     let auth = Authenticator::new(&config.auth, own.bind).context("the API keys")?;
+    let recording = Recording::start(&redis, "cache-api");
+    let recorder = recording.recorder();
     let server = Server::bind("cache-api", own.bind, config.http.clone(), auth)?
         .backed_by(&redis)
+        .hops(HopSink::new(move |id, hop| recorder.record(id, hop)))
         .openapi(routes::ApiDocument::openapi());
-    server.run(move |services| routes::configure(services, &api), stop).await?;
+    let served = server.run(move |services| routes::configure(services, &api), stop).await;
+    recording.stop().await;
     redis.close().await;
-    Ok(())
+    Ok(served?)
 }

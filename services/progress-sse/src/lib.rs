@@ -9,7 +9,8 @@ mod routes;
 pub use config::{Config, ProgressSseConfig};
 
 use actix_web::web::Data;
-use http_kit::{Authenticator, Server};
+use correlation::{Correlations, Recording};
+use http_kit::{Authenticator, HopSink, Server};
 use progress::{Hub, Operations, sweep};
 use redis_core::Redis;
 use std::num::NonZeroUsize;
@@ -35,8 +36,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let drain = Duration::from_millis(settings.drain_ms);
     let (watched, drained) = (hub.clone(), hub.clone());
     let shared = (Data::new(operations), Data::new(hub.clone()));
+    let correlations = Data::new(Correlations::new(redis.clone()));
+    let recording = Recording::start(&redis, "progress-sse");
+    let recorder = recording.recorder();
     let server = Server::bind("progress-sse", settings.bind, config.http.clone(), auth)?
         .backed_by(&redis)
+        .hops(HopSink::new(move |id, hop| recorder.record(id, hop)))
         .health(move || std::future::ready(routes::health(&watched)))
         .openapi(openapi::document())
         // A reader that went away is no reader; and thousands of them share the memory.
@@ -47,7 +52,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let served = server
         .run(
             move |app| {
-                app.app_data(shared.0.clone()).app_data(shared.1.clone()).configure(routes::table);
+                app.app_data(shared.0.clone()).app_data(shared.1.clone()).app_data(correlations.clone());
+                app.configure(routes::table);
             },
             stop,
         )
@@ -56,6 +62,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     ended.cancel();
     tasks.join_all().await;
     hub.close().await;
+    recording.stop().await;
     redis.close().await;
     Ok(served?)
 }

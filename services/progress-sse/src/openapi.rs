@@ -1,6 +1,6 @@
 //! The description of this service's own routes.
 
-use crate::routes::{events, operations, updates, watch};
+use crate::routes::{correlations, events, operations, updates, watch};
 use utoipa::OpenApi;
 
 /// What `/openapi.json` says, before the common parts are added.
@@ -20,6 +20,8 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
         updates::fail,
         updates::cancel,
         events::events,
+        correlations::read,
+        correlations::delete,
         watch::page,
     )
 )]

@@ -1,5 +1,6 @@
 //! The table of routes.
 
+pub(crate) mod correlations;
 pub(crate) mod events;
 pub(crate) mod operations;
 pub(crate) mod updates;
@@ -22,6 +23,11 @@ pub(crate) fn table(app: &mut ServiceConfig) {
         .service(resource("/v1/operations/{id}/fail").route(post().to(updates::fail)))
         .service(resource("/v1/operations/{id}/cancel").route(post().to(updates::cancel)))
         .service(resource("/v1/operations/{id}/events").route(get().to(events::events)))
+        .service(
+            resource("/v1/correlations/{id}")
+                .route(get().to(correlations::read))
+                .route(actix_web::web::delete().to(correlations::delete)),
+        )
         .service(resource("/watch/{id}").route(get().to(watch::page)));
 }
 

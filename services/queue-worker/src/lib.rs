@@ -3,6 +3,7 @@
 mod app;
 mod archive;
 mod config;
+mod followed;
 mod handlers;
 mod openapi;
 mod push;
@@ -15,7 +16,8 @@ pub use archive::{FileRecord, Manifest, PartRecord, SkipReason, Skipped};
 pub use config::{Config, HandlerName, InvalidTarget, QueueConfig, QueueNames, QueueWorkerConfig, Target};
 
 use app::App;
-use http_kit::{Authenticator, Server};
+use correlation::{Recorder, Recording};
+use http_kit::{Authenticator, HopSink, Server};
 use progress::{Lifetimes, Operations};
 use queue::{Queues, QueuesOptions};
 use redis_core::Redis;
@@ -41,9 +43,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let queues = Queues::new(redis.clone(), options);
     let reporter =
         ProgressReporter::new(Operations::new(redis.clone(), Lifetimes::default()), redis.clock().clone());
+    let recording = Recording::start(&redis, "queue-worker");
     // Before any work begins: an address that is taken ends the start.
-    let server = settings.http.then(|| bind(&config, &redis)).transpose()?;
-    let workers = workers::all(settings, &queues, &redis, &reporter)?;
+    let server = settings.http.then(|| bind(&config, &redis, recording.recorder())).transpose()?;
+    let workers = workers::all(settings, &queues, &redis, &reporter, &recording.recorder())?;
 
     let mut jobs = JoinSet::new();
     jobs.spawn(workers::register(queues.clone(), settings.all_queues().into_keys().collect(), stop.clone()));
@@ -69,11 +72,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     stop.cancel();
     while jobs.join_next().await.is_some() {}
     queues.close().await;
+    recording.stop().await;
     redis.close().await;
     Ok(served?)
 }
 
-fn bind(config: &Config, redis: &Redis) -> anyhow::Result<Server> {
+fn bind(config: &Config, redis: &Redis, recorder: Recorder) -> anyhow::Result<Server> {
     let address = config.queue_worker.bind;
     let auth = Authenticator::new(&config.auth, address)?;
     let served: Vec<String> = config.queue_worker.served().keys().map(ToString::to_string).collect();
@@ -81,6 +85,7 @@ fn bind(config: &Config, redis: &Redis) -> anyhow::Result<Server> {
         // A client that hangs up in a long poll must not be given tasks.
         .half_closed(false)
         .backed_by(redis)
+        .hops(HopSink::new(move |id, hop| recorder.record(id, hop)))
         .health(move || std::future::ready(json!({ "serves": served })))
         .openapi(openapi::document());
     Ok(server)

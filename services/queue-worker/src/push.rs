@@ -60,7 +60,10 @@ impl Push {
         if let Some(correlation) = &task.correlation {
             headers.insert("x-correlation-id", text(correlation.to_string()));
         }
-        if let Some(trace) = task.traceparent.as_deref().and_then(|trace| HeaderValue::try_from(trace).ok()) {
+        // Of this attempt's span where traces are exported, else of the request that enqueued it.
+        let trace = telemetry::current_trace().and_then(|trace| trace.traceparent());
+        let trace = trace.or_else(|| task.traceparent.clone());
+        if let Some(trace) = trace.and_then(|trace| HeaderValue::try_from(trace).ok()) {
             headers.insert("traceparent", trace);
         }
         if let Some(authorization) = &self.authorization {

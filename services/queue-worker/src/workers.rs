@@ -1,13 +1,15 @@
 //! The workers of this process: one for each queue that it serves.
 
 use crate::config::{HandlerName, QueueConfig, QueueWorkerConfig};
+use crate::followed::Followed;
 use crate::handlers::ExportProject;
 use crate::push::Push;
 use crate::reporter::ProgressReporter;
 use cache::{Cache, Limits};
+use correlation::Recorder;
 use domain::queue::Executor;
 use domain::{QueueName, WorkerName};
-use queue::{Context, Done, EnqueueError, Failure, Handler, Queues, Worker, WorkerOptions};
+use queue::{EnqueueError, Queues, Worker, WorkerOptions};
 use rand::RngExt;
 use redis_core::Redis;
 use std::sync::Arc;
@@ -18,22 +20,6 @@ use tokio_util::sync::CancellationToken;
 pub(crate) enum AnyWorker {
     Push(Worker<Followed<Push>>),
     Export(Worker<Followed<ExportProject>>),
-}
-
-/// A handler whose every line of log names its task's correlation id.
-pub(crate) struct Followed<H>(H);
-
-impl<H: Handler> Handler for Followed<H> {
-    type Payload = H::Payload;
-
-    async fn handle(&self, payload: H::Payload, context: Context) -> Result<Done, Failure> {
-        let correlation = context.task().correlation.clone();
-        let handled = self.0.handle(payload, context);
-        match correlation {
-            Some(id) => telemetry::correlated(id, handled).await,
-            None => handled.await,
-        }
-    }
 }
 
 impl AnyWorker {
@@ -52,6 +38,7 @@ pub(crate) fn all(
     queues: &Queues,
     redis: &Redis,
     reporter: &ProgressReporter,
+    recorder: &Recorder,
 ) -> anyhow::Result<Vec<AnyWorker>> {
     let name = config.worker.clone().unwrap_or_else(usual_name);
     let mut workers = Vec::new();
@@ -60,12 +47,13 @@ pub(crate) fn all(
         let options = options(config, &settings, name.clone());
         workers.push(match (settings.executor_of(&queue_name), settings.handler) {
             (Executor::Push, _) => {
-                let push = Followed(Push::new(queue.clone(), redis.clock().clone(), &settings)?);
+                let push =
+                    Followed::new(Push::new(queue.clone(), redis.clock().clone(), &settings)?, recorder);
                 AnyWorker::Push(Worker::new(queue, push, options).with_reporter(Arc::new(reporter.clone())))
             }
             (Executor::Native, HandlerName::ExportProject) => {
                 let cache = Cache::new(redis.clone(), Limits::default());
-                let handler = Followed(ExportProject::new(cache, config.spool_dir.clone()));
+                let handler = Followed::new(ExportProject::new(cache, config.spool_dir.clone()), recorder);
                 AnyWorker::Export(
                     Worker::new(queue, handler, options).with_reporter(Arc::new(reporter.clone())),
                 )

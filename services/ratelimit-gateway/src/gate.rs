@@ -7,7 +7,7 @@ use crate::rules::{Live, Route, Rules, normalised};
 use domain::ErrorCode;
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use http_kit::{Authenticator, Problem};
+use http_kit::{Authenticator, HopSink, Problem};
 use ratelimit::{Away, Demand, LimitError, Limiter};
 use std::fmt;
 use std::net::IpAddr;
@@ -62,6 +62,8 @@ pub(crate) struct Gate {
     keys: Authenticator,
     /// None without the keys of sessions; then no rules name them.
     sessions: Option<SessionCheck>,
+    /// Where requests at the door leave their hops.
+    pub(crate) hops: HopSink,
 }
 
 impl Gate {
@@ -70,8 +72,9 @@ impl Gate {
         limiter: Limiter,
         keys: Authenticator,
         sessions: Option<SessionCheck>,
+        hops: HopSink,
     ) -> Self {
-        Self { rules, limiter, keys, sessions }
+        Self { rules, limiter, keys, sessions, hops }
     }
 
     /// Which route, who asks, and whether all of its policies have room; charges them if so. One round trip to Redis, none

@@ -17,8 +17,9 @@ use crate::identity::SessionCheck;
 use crate::rules::Live;
 use actix_web::web::Data;
 use anyhow::Context;
+use correlation::Recording;
 use domain::Readiness;
-use http_kit::{Authenticator, Server};
+use http_kit::{Authenticator, HopSink, Server};
 use ratelimit::Limiter;
 use redis_core::Redis;
 use session::Sessions;
@@ -46,12 +47,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let sessions = session_keys.map(|keys| {
         SessionCheck::new(Sessions::new(redis.clone(), keys, config.session), own.check_timeout())
     });
-    let gate = Arc::new(Gate::new(rules, limiter, auth.clone(), sessions));
+    let recording = Recording::start(&redis, "ratelimit-gateway");
+    let recorder = recording.recorder();
+    let hops = HopSink::new(move |id, hop| recorder.record(id, hop));
+    let gate = Arc::new(Gate::new(rules, limiter, auth.clone(), sessions, hops.clone()));
 
     let listener = TcpListener::bind(own.bind).with_context(|| format!("cannot listen on {}", own.bind))?;
     let api = Data::new(Admin::new(gate.clone(), auth.clone()));
     let admin = Server::bind("ratelimit-gateway", own.admin_bind, config.http, auth)?
         .backed_by(&redis)
+        .hops(hops)
         // Also without Redis: what passes then is for the rules to say.
         .readiness(|| async { Readiness::Ready })
         .openapi(admin::ApiDocument::openapi());
@@ -85,6 +90,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         gate.rules.watch(all.clone()).await.context("the watch over the rules")
     };
     let (public, admin, watch) = tokio::join!(public, admin, watch);
+    recording.stop().await;
     redis.close().await;
     public.and(admin).and(watch)
 }

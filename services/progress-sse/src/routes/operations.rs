@@ -6,7 +6,7 @@ use actix_web::http::header::{CACHE_CONTROL, LOCATION};
 use actix_web::web::Data;
 use domain::progress::{NewOperation, Snapshot, Standing};
 use domain::{LongPoll, OperationId};
-use http_kit::{Access, Action, Correlation, Json, Path, Problem, Query};
+use http_kit::{Access, Action, Correlation, Json, Path, Problem, Query, Touched};
 use progress::{Hub, Operations, ProgressError, WatchError};
 use serde::Deserialize;
 use std::time::Duration;
@@ -31,7 +31,10 @@ pub(crate) async fn create(
     new.correlation_id.get_or_insert(correlation.0);
     let standing = operations.create(&new).await?;
     let place = format!("/v1/operations/{}", standing.id);
-    Ok(HttpResponse::Created().insert_header((LOCATION, place)).json(standing))
+    let touched = Touched { operation_id: Some(standing.id.clone()), ..Touched::default() };
+    let mut answer = HttpResponse::Created().insert_header((LOCATION, place)).json(standing);
+    answer.extensions_mut().insert(touched);
+    Ok(answer)
 }
 
 /// The long-poll of a snapshot.

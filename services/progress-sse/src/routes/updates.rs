@@ -8,7 +8,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use domain::progress::{LastWords, Standing, Updates};
 use domain::{FencingToken, OperationId};
 use futures_util::future::LocalBoxFuture;
-use http_kit::{Access, Action, Json, Path, Problem};
+use http_kit::{Access, Action, Json, Path, Problem, Touched};
 use progress::{Ending, Operations};
 use std::future::{Ready, ready};
 
@@ -99,7 +99,9 @@ async fn end(
     operations: &Operations,
 ) -> Result<HttpResponse, Problem> {
     require(access, Action::ProgressWrite, operations, id).await?;
-    Ok(HttpResponse::Ok().json(operations.end(id, token.0, ending, &words.0).await?))
+    let mut answer = HttpResponse::Ok().json(operations.end(id, token.0, ending, &words.0).await?);
+    answer.extensions_mut().insert(Touched { operation_id: Some(id.clone()), ..Touched::default() });
+    Ok(answer)
 }
 
 /// The fencing token of a task's lease, when there is one.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails, also in helpers")]
 
 mod bad_input;
+mod correlations;
 mod events;
 mod operations;
 mod rights;

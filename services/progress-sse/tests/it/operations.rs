@@ -81,7 +81,9 @@ async fn every_route_is_described_and_every_description_is_a_route() {
     assert_eq!(
         described_routes(&stand.api).await,
         [
+            "DELETE /v1/correlations/{id}",
             "DELETE /v1/operations/{id}",
+            "GET /v1/correlations/{id}",
             "GET /v1/operations/{id}",
             "GET /v1/operations/{id}/events",
             "GET /watch/{id}",

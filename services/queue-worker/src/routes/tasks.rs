@@ -1,7 +1,7 @@
 //! `/v1/queues/{queue}/tasks`: enqueue, look, wait, take back, try again.
 
 use crate::app::App;
-use crate::reporter::Expected;
+use crate::reporter::{Expected, operation_of};
 use crate::routes::idempotency::Idempotency;
 use crate::views;
 use actix_web::HttpResponse;
@@ -9,7 +9,7 @@ use actix_web::http::header::LOCATION;
 use actix_web::web::Data;
 use bytes::Bytes;
 use domain::{CorrelationId, ErrorCode, LongPoll, QueueName, TaskId, TaskState, queue as wire};
-use http_kit::{Access, Action, Correlation, Json, Path, Problem, Query, TraceParent};
+use http_kit::{Access, Action, Correlation, Json, Path, Problem, Query, Touched, TraceParent};
 use queue::{Backoff, EnqueueError, NewTask, OrderOnRetry, Shelf, Start, TaskError};
 use serde::Deserialize;
 use std::time::Duration;
@@ -38,11 +38,19 @@ pub(crate) async fn enqueue(
     let origin = Origin { correlation: correlation.0, traceparent: trace.0 };
     let task = NewTask { idempotency_key: key.0, ..origin.task(&app, &name, task, "")? };
     let expected = Expected::of(&task);
+    let is_seen = expected.is_some();
     let enqueued = app.queue(&name).enqueue(task).await.map_err(|error| refused(error, |_| String::new()))?;
     app.reporter().enqueued(&name, expected.map(|expected| (enqueued.id, expected))).await;
     let location = format!("/v1/queues/{name}/tasks/{}", enqueued.id);
+    let touched = Touched {
+        task_id: Some(enqueued.id),
+        operation_id: is_seen.then(|| operation_of(&name, enqueued.id)),
+        queue: Some(name),
+    };
     let mut answer = if enqueued.repeated { HttpResponse::Ok() } else { HttpResponse::Created() };
-    Ok(answer.insert_header((LOCATION, location)).json(on_wire(enqueued)))
+    let mut answer = answer.insert_header((LOCATION, location)).json(on_wire(enqueued));
+    answer.extensions_mut().insert(touched);
+    Ok(answer)
 }
 
 /// `POST …/tasks/batch`: 201 when any of them is new, else 200.
@@ -82,7 +90,10 @@ pub(crate) async fn enqueue_batch(
     app.reporter().enqueued(&name, seen).await;
     let all_repeated = enqueued.iter().all(|task| task.repeated);
     let mut answer = if all_repeated { HttpResponse::Ok() } else { HttpResponse::Created() };
-    Ok(answer.json(wire::EnqueuedAll { tasks: enqueued.into_iter().map(on_wire).collect() }))
+    let mut answer = answer.json(wire::EnqueuedAll { tasks: enqueued.into_iter().map(on_wire).collect() });
+    // One hop for all of them, which may be a thousand.
+    answer.extensions_mut().insert(Touched { queue: Some(name), ..Touched::default() });
+    Ok(answer)
 }
 
 /// `POST …/tasks/status`: many at once, without payloads and results.

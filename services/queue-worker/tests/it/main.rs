@@ -14,4 +14,5 @@ mod push;
 mod queues;
 mod support;
 mod tasks;
+mod telemetry;
 mod workers;

@@ -123,7 +123,7 @@ fn environment(redis: String, keys: &Keys, settings: &[(&str, &str)]) -> Vec<(St
         ("SLUICE__REDIS__URL".to_owned(), redis),
         ("SLUICE__AUTH__KEYS_FILE".to_owned(), keys.path().to_str().unwrap().to_owned()),
     ];
-    let whole = |name: &str| match name.starts_with("SLUICE__") {
+    let whole = |name: &str| match name.starts_with("SLUICE__") || name.starts_with("OTEL_") {
         true => name.to_owned(),
         false => format!("SLUICE__QUEUE_WORKER__{name}"),
     };

@@ -79,10 +79,11 @@ impl<'a> Followed<'a> {
             route: route.map(|route| &*route.path.text),
             status: answer.status().as_u16(),
             duration: self.began.elapsed(),
-            correlation: self.correlation.as_str(),
+            correlation: &self.correlation,
             request_bytes: self.request_bytes,
             answer_bytes,
         };
+        self.proxy.hops().note(&exchange, self.trace.as_ref(), None);
         self.proxy.metrics().record(&exchange, self.span.take());
         answer
     }

@@ -21,7 +21,7 @@ use http::header::{
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
-use http_kit::{HttpMetrics, Problem};
+use http_kit::{HopSink, HttpMetrics, Problem};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use std::convert::Infallible;
@@ -62,6 +62,10 @@ impl Proxy {
 
     pub(super) fn metrics(&self) -> &HttpMetrics {
         &self.metrics
+    }
+
+    pub(super) fn hops(&self) -> &HopSink {
+        &self.gate.hops
     }
 
     pub(super) fn has_access_log(&self) -> bool {
