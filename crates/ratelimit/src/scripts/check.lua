@@ -48,18 +48,20 @@ local function find(all, index, length)
   local w = all[index]
   if w and w.length == length then return w end
   local source
-  for _, other in ipairs(all) do
+  for n = 1, #all do
+    local other = all[n]
     if other.length == length then return other end
     if not source or (source.length < length and other.length > source.length)
       or (other.length > length and other.length < source.length) then
       source = other
     end
   end
-  w = { total = 0, first = 0, last = 0, units = 0, closed = 0, from = 1, to = 0 }
+  local w = { length = length, total = 0, first = 0, last = 0, units = 0, closed = 0, from = 1, to = 0, oldest = 0,
+    limit = false, wait = 0 }
   if source then
-    for name, number in pairs(source) do w[name] = number end
+    w.total, w.first, w.last, w.units = source.total, source.first, source.last, source.units
+    w.closed, w.from, w.to = source.closed, source.from, source.to
   end
-  w.length = length
   return w
 end
 
@@ -100,7 +102,8 @@ local function judge(key, item, at, cost)
     demand.windows[index] = w
   end
   -- Behind the search: what left one window may still count in a longer one that begins with its runs.
-  for _, w in ipairs(demand.windows) do
+  for index = 1, demand.count do
+    local w = demand.windows[index]
     expire(w, value, now)
     if w.total + cost > w.limit then
       w.wait = wait_for(w, value, w.total + cost - w.limit)
@@ -114,14 +117,17 @@ end
 -- stay: they know what a shorter one knows.
 local function others(demand)
   local kept = {}
-  for _, w in ipairs(demand.all) do
+  for n = 1, #demand.all do
+    local w = demand.all[n]
     if not w.limit then
       expire(w, demand.value, demand.now)
       if w.total > 0 then kept[#kept + 1] = w end
     end
   end
-  table.sort(kept, function(one, other) return one.length > other.length end)
-  for index = #kept, MOST_WINDOWS - demand.count + 1, -1 do kept[index] = nil end
+  if #kept > MOST_WINDOWS - demand.count then
+    table.sort(kept, function(one, other) return one.length > other.length end)
+    for index = #kept, MOST_WINDOWS - demand.count + 1, -1 do kept[index] = nil end
+  end
   return kept
 end
 
@@ -148,19 +154,19 @@ end
 
 -- Writes the cost into every window of a count that is still known, whoever asked for it.
 local function charge(demand, cost)
-  local text, longest = '\1', 0
-  for _, windows in ipairs({ demand.windows, others(demand) }) do
-    for _, w in ipairs(windows) do
-      text = text .. charged(w, demand, cost)
-      longest = math.max(longest, w.length)
-    end
+  local text, longest, windows = '\1', 0, others(demand)
+  for index = 1, demand.count do table.insert(windows, index, demand.windows[index]) end
+  for n = 1, #windows do
+    text = text .. charged(windows[n], demand, cost)
+    if windows[n].length > longest then longest = windows[n].length end
   end
   redis.call('SET', demand.key, text, 'PX', string.format('%.0f', longest + STEP_BACK_MS))
 end
 
 local function answer(demand)
   local text = struct.pack('<I6', demand.now)
-  for _, w in ipairs(demand.windows) do
+  for index = 1, demand.count do
+    local w = demand.windows[index]
     local room = w.total > 0 and leaves_in(w, w.oldest) or 0
     text = text .. struct.pack('<I4I6I6', w.total, room, w.wait)
   end

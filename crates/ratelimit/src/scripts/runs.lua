@@ -4,12 +4,12 @@
 -- run (I6 first ms, I6 last ms, I4 units), B how many closed runs, and those, oldest first (I6 last ms, I4 units each).
 local SECTION, RUN, RUN_BYTES = '<I6I4I6I6I4B', '<I6I4', 10
 
--- A window as a table; `from` and `to` are where its closed runs lie in the value, 1-based, both included.
+-- A window as a table; `from` and `to` are where its closed runs lie in the value, 1-based, both included. Every field that it
+-- will ever have is there from the start: a table that grows is hashed anew at each doubling.
 local function section(value, at)
-  local w = {}
-  w.length, w.total, w.first, w.last, w.units, w.closed, w.from = struct.unpack(SECTION, value, at)
-  w.to = w.from + w.closed * RUN_BYTES - 1
-  return w
+  local length, total, first, last, units, closed, from = struct.unpack(SECTION, value, at)
+  return { length = length, total = total, first = first, last = last, units = units, closed = closed, from = from,
+    to = from + closed * RUN_BYTES - 1, oldest = 0, limit = false, wait = 0 }
 end
 
 -- Every window of a value; none when there is no value, or one of another version.
