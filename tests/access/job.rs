@@ -8,6 +8,7 @@ use testkit::{Client, Keys, RedisServer, Service, described_routes};
 pub(crate) struct Job {
     pub(crate) redis: RedisServer,
     pub(crate) service: Service,
+    name: String,
     client: Client,
     pub(crate) key: String,
     asked: BTreeSet<String>,
@@ -27,7 +28,7 @@ impl Job {
             _ => Service::start(name, &env).await,
         };
         let client = Client::new(&service.admin_url()).with_key(&key);
-        Self { redis, service, client, key, asked: BTreeSet::new(), _keys: keys }
+        Self { redis, service, name: name.to_owned(), client, key, asked: BTreeSet::new(), _keys: keys }
     }
 
     /// Asks by a route, whose parameters are filled in from the left, and requires that it works. Answers with the JSON,
@@ -68,6 +69,12 @@ impl Job {
         assert_eq!(described_routes(&self.client).await, self.asked.iter().cloned().collect::<Vec<_>>());
         let health = self.client.json(self.client.get("/health")).await;
         assert_eq!(health["status"], "ready", "{health}");
+        // By its own name, all the time: nobody else is here but who asks.
+        let clients = self.redis.cli(&["CLIENT", "LIST"]).await;
+        let user = format!(" user={} ", self.name);
+        let others =
+            clients.lines().filter(|client| !client.contains(&user) && !client.contains("cmd=client|list"));
+        assert!(clients.contains(&user) && others.count() == 0, "{clients}");
         assert_eq!(self.redis.denials().await, Vec::<String>::new());
         let log = self.service.log();
         assert!(!log.contains("NOPERM"), "{log}");

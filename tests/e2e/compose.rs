@@ -19,6 +19,8 @@ pub(crate) struct Compose {
     project: String,
     /// `docker compose`, or `docker-compose` where there is no plugin.
     program: Vec<String>,
+    /// With `docker-compose.tls.yml` laid over the stack.
+    pub(crate) with_tls: bool,
 }
 
 impl Compose {
@@ -29,7 +31,8 @@ impl Compose {
             Ok(output) if output.status.success() => vec!["docker".to_owned(), "compose".to_owned()],
             _ => vec!["docker-compose".to_owned()],
         };
-        let compose = Self { project: format!("sluice-e2e-{}", std::process::id()), program };
+        let compose =
+            Self { project: format!("sluice-e2e-{}", std::process::id()), program, with_tls: false };
         compose.run(&["build"]);
         compose
     }
@@ -72,7 +75,11 @@ impl Compose {
     /// Runs a compose command, which has to succeed, and returns what it printed.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(&self.program[0]);
-        command.args(&self.program[1..]).args(["-p", &self.project]).args(arguments).current_dir(root());
+        command.args(&self.program[1..]).args(["-f", "docker-compose.yml"]);
+        if self.with_tls {
+            command.args(["-f", "docker-compose.tls.yml"]);
+        }
+        command.args(["-p", &self.project]).args(arguments).current_dir(root());
         // Two of a service cannot have one port: any free ones.
         command.envs(PORTS.map(|name| (name, "")));
         succeeded(&format!("compose {}", arguments.join(" ")), command.output().unwrap())

@@ -141,6 +141,24 @@ pub(crate) async fn nothing_acknowledged_is_lost_by_a_restart_of_redis(compose: 
     assert_eq!(done, enqueued);
 }
 
+/// By the user of Redis who may do that; no service may.
+pub(crate) async fn api_keys_are_made_and_revoked_by_hand(compose: &Compose, stack: &Stack) {
+    let made = compose.run(&["run", "--rm", "keys", "create", "e2e-by-hand", "--scope", "*"]);
+    let client = stack.caches[1].with_key(made.split_whitespace().last().unwrap());
+    let status = async || client.get("/v1/projects/e2e/entries").send().await.unwrap().status();
+    until(async || status().await == StatusCode::OK, SOON).await;
+
+    compose.run(&["run", "--rm", "keys", "revoke", "e2e-by-hand"]);
+    until(async || status().await.is_client_error(), SOON).await;
+}
+
+/// Each service has worked within what its user may.
+pub(crate) fn redis_refused_nothing(compose: &Compose) {
+    let log = compose.run(&["logs", "--no-color"]);
+    let refused = log.lines().find(|line| line.contains("NOPERM") || line.contains("WRONGPASS"));
+    assert_eq!(refused, None);
+}
+
 pub(crate) async fn data_and_keys_survive_a_new_start(compose: &Compose, stack: &Stack) {
     put(&stack.caches[0], "kept", "over a new start").await;
 

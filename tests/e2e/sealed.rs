@@ -28,6 +28,9 @@ pub(crate) fn every_container_has_no_right_that_it_does_not_need(compose: &Compo
     }
     a_service_reads_no_other_services_secrets(compose);
     redis_is_not_published(compose);
+    if compose.with_tls {
+        redis_speaks_to_nobody_without_a_certificate(compose);
+    }
 }
 
 fn capabilities(list: &Value) -> Vec<String> {
@@ -48,6 +51,15 @@ fn a_service_reads_no_other_services_secrets(compose: &Compose) {
                   cat /secrets/init/bootstrap.key 2>/dev/null && exit 3; \
                   touch /secrets/queue-worker/new 2>/dev/null && exit 4; exit 0";
     compose.run(&["exec", "-T", "queue-worker", "sh", "-c", script]);
+}
+
+fn redis_speaks_to_nobody_without_a_certificate(compose: &Compose) {
+    let script = "cd /secrets/redis; export REDISCLI_AUTH=$(cat health.password); \
+                  ping() { redis-cli -p 5240 --user health \"$@\" ping 2>&1 | grep -q PONG; }; \
+                  ping && exit 1; \
+                  ping --tls --cacert redis.ca.crt && exit 2; \
+                  ping --tls --cacert redis.ca.crt --cert redis.crt --key redis.key || exit 3; exit 0";
+    compose.run(&["exec", "-T", "redis", "sh", "-c", script]);
 }
 
 fn redis_is_not_published(compose: &Compose) {

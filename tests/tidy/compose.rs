@@ -2,6 +2,10 @@
 //!
 //! What the containers then do, only the end-to-end test can show; it needs a Docker engine, this needs none.
 
+use data_encoding::HEXLOWER;
+use redis_acl::acl_file;
+use sha2::{Digest, Sha256};
+
 use crate::tree::Tree;
 
 /// The services with the user of each: the one that `sluice init` gives its secrets to.
@@ -120,6 +124,7 @@ const NOT_IN_REDIS_CONF: [&str; 6] = ["aclfile", "dir", "bind", "requirepass", "
 pub(crate) fn complaints(tree: &Tree) -> Vec<String> {
     let text = |path: &str| tree.get(path).map_or("", |file| file.text.as_str());
     let mut complaints = of_compose(text("docker-compose.yml"));
+    complaints.extend(of_overlay(text("docker-compose.tls.yml"), text("docker-compose.yml")));
     complaints.extend(of_redis_conf(text("deploy/redis/redis.conf")));
     complaints.extend(of_dockerfile(text("deploy/Dockerfile")));
     complaints
@@ -142,6 +147,12 @@ fn of_compose(text: &str) -> Vec<String> {
         lines.iter().for_each(|line| require(service, &block, line));
     }
     require("networks", text, "backend: { internal: true }");
+    // Else a Redis that runs would not know the users of an update.
+    require(
+        "redis",
+        &merged(text, "redis"),
+        &format!("labels: {{ sluice.access: \"{}\" }}", sum_of_access()),
+    );
     for service in USERS.map(|(service, _)| service) {
         let block = merged(text, service);
         if service != "init" && block.contains("cap_add") {
@@ -162,6 +173,44 @@ fn of_compose(text: &str) -> Vec<String> {
         }
     }
     complaints
+}
+
+/// With TLS, Redis is as without it but for its port; and nobody who logs in is forgotten.
+fn of_overlay(text: &str, plain: &str) -> Vec<String> {
+    let argument = |line: &&str| line.starts_with("      - ");
+    let (redis, before) = (below(text, "  redis:"), below(plain, "  redis:"));
+    let before = before.split("healthcheck:").next().unwrap_or_default().lines().filter(argument);
+    let kept = before.filter(|line| {
+        !line.contains("/etc/sluice/redis.conf:ro") && !line.contains("secrets:") && !line.contains("-data:")
+    });
+    let needed = kept.chain([
+        "      - --port\n      - \"0\"",
+        "      - --tls-port\n      - \"5240\"",
+        "      - --tls-auth-clients\n      - \"yes\"",
+        "--tls --cacert ",
+    ]);
+    let mut complaints: Vec<String> = needed
+        .filter(|line| !redis.contains(line))
+        .map(|line| format!("docker-compose.tls.yml: redis lacks `{}`", line.trim()))
+        .collect();
+    for service in USERS.map(|(service, _)| service).into_iter().filter(|it| !["init", "redis"].contains(it))
+    {
+        let block = below(text, &format!("  {service}:"));
+        let files = [("CA_FILE", "redis.ca.crt"), ("CERT_FILE", "redis.crt"), ("KEY_FILE", "redis.key")];
+        let files =
+            files.map(|(key, file)| format!("SLUICE__REDIS__TLS__{key}: /secrets/{service}/{file}\n"));
+        let lines = files.into_iter().chain(["SLUICE__REDIS__URL: rediss://redis:5240\n".to_owned()]);
+        let missing = lines.filter(|line| !block.contains(line.as_str()));
+        complaints
+            .extend(missing.map(|line| format!("docker-compose.tls.yml: {service} lacks `{}`", line.trim())));
+    }
+    complaints
+}
+
+/// Of what all users may, not of their passwords.
+fn sum_of_access() -> String {
+    let sum = Sha256::digest(acl_file(|_| String::new()));
+    HEXLOWER.encode(&sum[..4])
 }
 
 fn of_redis_conf(text: &str) -> Vec<String> {
@@ -229,7 +278,9 @@ mod tests {
     fn doctored(path: &str, before: &str, after: &str) -> Vec<String> {
         let tree = Tree::read();
         let text = |path: &str| tree.get(path).unwrap().text.clone();
-        let files = ["docker-compose.yml", "deploy/redis/redis.conf", "deploy/Dockerfile"].map(|each| {
+        let paths =
+            ["docker-compose.yml", "docker-compose.tls.yml", "deploy/redis/redis.conf", "deploy/Dockerfile"];
+        let files = paths.map(|each| {
             let whole = text(each);
             assert!(each != path || whole.contains(before), "{path} has no {before:?}");
             (each, if each == path { whole.replacen(before, after, 1) } else { whole })
@@ -250,6 +301,7 @@ mod tests {
             ("  mem_limit: 512m", ""),
             ("cap_add: [CHOWN, DAC_OVERRIDE, FOWNER]", "cap_add: [CHOWN, DAC_OVERRIDE, FOWNER, NET_RAW]"),
             ("user: \"5241:5241\"", "user: \"5241:5241\"\n    cap_add: [CHOWN]"),
+            ("sluice.access", "sluice.other"),
             ("USERNAME: cache-api", "USERNAME: queue-worker"),
             ("/secrets/progress-sse/redis.password", "/secrets/cache-api/redis.password"),
             ("    profiles: [by-hand]\n", ""),
@@ -270,6 +322,22 @@ mod tests {
             ("  stop_grace_period: 35s", ""),
         ] {
             assert_ne!(doctored(file, before, after), Vec::<String>::new(), "{before} -> {after}");
+        }
+    }
+
+    #[test]
+    fn an_overlay_that_leaves_a_door_open_or_somebody_out_is_reported() {
+        for (before, after) in [
+            ("      - --port\n      - \"0\"\n", ""),
+            ("- \"yes\"", "- \"no\""),
+            ("      - --aclfile\n", ""),
+            ("/secrets/keys/redis.key", "/secrets/cache-api/redis.key"),
+            ("rediss://redis:5240", "redis://redis:5240"),
+            ("  progress-sse:", "  progress:"),
+            ("--tls --cacert", "--cacert"),
+        ] {
+            let found = doctored("docker-compose.tls.yml", before, after);
+            assert_ne!(found, Vec::<String>::new(), "{before} -> {after}");
         }
     }
 

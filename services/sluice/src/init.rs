@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use redis_acl::User;
 
+use crate::certificates::{self, AUTHORITY};
 use crate::secrets::{
     BOOTSTRAP_KEY, KEYS, SESSION_KEYS, SESSION_USER_KEY, STAMP_KEY, Secrets, USERS_ACL, password_file,
 };
@@ -27,8 +28,9 @@ const CLIENTS: [(User, (u32, u32), &[&str]); 5] = [
     (User::Keys, (5245, 5245), &[]),
 ];
 
-/// The name of a client's own password in its folder.
+/// In a client's folder, its own password; there and in Redis's, its own certificate and key.
 const REDIS_PASSWORD: &str = "redis.password";
+const REDIS_CERTIFICATE: [&str; 2] = ["redis.crt", "redis.key"];
 
 /// Where the complete set lies; only root reads it.
 fn complete(volume: &Path) -> PathBuf {
@@ -40,18 +42,34 @@ fn complete(volume: &Path) -> PathBuf {
 /// A volume of a former version keeps every secret that still means something.
 pub(crate) fn make(volume: &Path) -> anyhow::Result<Secrets> {
     let secrets = Secrets::make_once(&complete(volume))?;
+    certificates::make_once(&secrets, &CLIENTS.map(|(user, ..)| user.name()))?;
+    let hand_certificate = |name: &str, owner| {
+        let folder = volume.join(name);
+        for (file, as_name) in certificates::files_of(name).iter().zip(REDIS_CERTIFICATE) {
+            secrets.hand_to(&folder, Some(owner), file, as_name)?;
+        }
+        secrets.hand_to(&folder, Some(owner), AUTHORITY, AUTHORITY)
+    };
     let (folder, owner) = REDIS;
     for name in [USERS_ACL, &password_file(User::Health)] {
         secrets.hand_to(&volume.join(folder), Some(owner), name, name)?;
     }
+    hand_certificate(folder, owner)?;
     for (user, owner, names) in CLIENTS {
         let folder = volume.join(user.name());
         for name in names {
             secrets.hand_to(&folder, Some(owner), name, name)?;
         }
         secrets.hand_to(&folder, Some(owner), &password_file(user), REDIS_PASSWORD)?;
+        hand_certificate(user.name(), owner)?;
     }
     Ok(secrets)
+}
+
+/// Makes a new authority and new certificates; who is running has the old ones until it is started again.
+pub(crate) fn renew_certificates(volume: &Path) -> anyhow::Result<()> {
+    certificates::forget(&make(volume)?, &CLIENTS.map(|(user, ..)| user.name()))?;
+    make(volume).map(drop)
 }
 
 /// The first API key of `volume`, made if need be.
@@ -79,9 +97,10 @@ mod tests {
         let volume = tempfile::tempdir().unwrap();
         make(volume.path()).unwrap();
 
-        let redis = (REDIS.0, REDIS.1, vec![USERS_ACL, "health.password"]);
-        let clients =
-            CLIENTS.map(|(user, owner, names)| (user.name(), owner, [names, &["redis.password"]].concat()));
+        let tls = ["redis.ca.crt", "redis.crt", "redis.key"];
+        let redis = (REDIS.0, REDIS.1, [&[USERS_ACL, "health.password"], &tls[..]].concat());
+        let clients = CLIENTS
+            .map(|(user, owner, names)| (user.name(), owner, [names, &["redis.password"], &tls].concat()));
         for (folder, (user, group), mut names) in clients.into_iter().chain([redis]) {
             let folder = volume.path().join(folder);
             let meta = fs::metadata(&folder).unwrap();
@@ -150,5 +169,27 @@ mod tests {
         passwords.dedup();
         assert_eq!(passwords.len(), CLIENTS.len(), "no two share one");
         assert!(!passwords.contains(&"of the user sluice\n".to_owned()));
+    }
+
+    #[test]
+    fn certificates_are_made_once_and_anew_when_that_is_asked() {
+        if !is_root() {
+            return;
+        }
+        let volume = tempfile::tempdir().unwrap();
+        let files =
+            ["redis/redis.ca.crt", "redis/redis.key", "cache-api/redis.ca.crt", "cache-api/redis.crt"];
+        let read = || files.map(|name| fs::read_to_string(volume.path().join(name)).unwrap());
+        make(volume.path()).unwrap();
+        let first = read();
+
+        make(volume.path()).unwrap();
+        assert_eq!(read(), first);
+        assert_eq!(first[0], first[2], "all trust one authority");
+
+        renew_certificates(volume.path()).unwrap();
+        for (before, after) in first.iter().zip(read()) {
+            assert_ne!(*before, after);
+        }
     }
 }

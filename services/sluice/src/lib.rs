@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod certificates;
 pub mod demo;
 mod home;
 mod init;
@@ -118,6 +119,8 @@ struct Init {
 enum InitCommand {
     /// Print the first API key
     ShowKey,
+    /// Replace the certificates of Redis and its clients; start the stack again after it
+    RenewCertificates,
 }
 
 /// As systemd's: what was asked about does not run.
@@ -147,6 +150,11 @@ fn command(Arguments { data, command }: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Init(Init { volume, what: Some(InitCommand::ShowKey) }) => {
             say(format_args!("{}", init::bootstrap_key(&volume)?));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Init(Init { volume, what: Some(InitCommand::RenewCertificates) }) => {
+            init::renew_certificates(&volume)?;
+            say(format_args!("there are new certificates; start the stack again, so that all have them"));
             Ok(ExitCode::SUCCESS)
         }
         Command::KeepRedis { process_file, command } => {

@@ -64,10 +64,10 @@ impl Secrets {
         secrets.kept(SESSION_USER_KEY, random_hex)?;
         secrets.kept(SESSION_KEYS, || format!("1 {}", random_hex()))?;
 
-        write_private(&secrets.path(KEYS), &keys_json(&key), None)?;
-        write_private(&secrets.path(USERS_ACL), &acl_file(|user| sums[&user].clone()), None)?;
+        secrets.write(KEYS, &keys_json(&key))?;
+        secrets.write(USERS_ACL, &acl_file(|user| sums[&user].clone()))?;
         // Last: whoever still has it finds its user gone.
-        remove(&secrets.path(FORMER_PASSWORD))?;
+        secrets.remove(FORMER_PASSWORD)?;
         Ok(secrets)
     }
 
@@ -95,8 +95,29 @@ impl Secrets {
         write_private(&folder.join(as_name), &self.read(name)?, owner)
     }
 
+    /// Whether the file of that name is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
+    /// Writes the file of that name.
+    pub(crate) fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        write_private(&self.path(name), text.trim_end(), None)
+    }
+
+    /// Removes the file of that name, which may be there.
+    pub(crate) fn remove(&self, name: &str) -> anyhow::Result<()> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn kept(&self, name: &str, make: impl FnOnce() -> String) -> anyhow::Result<String> {
-        if !self.path(name).exists() {
+        if !self.has(name) {
             write_private(&self.path(name), &make(), None)?;
         }
         self.read(name)
@@ -159,16 +180,6 @@ pub(crate) fn write_private(path: &Path, text: &str, owner: Owner) -> anyhow::Re
         fs::rename(&fresh, path)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Removes a file that may be there.
-fn remove(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Where a file is written before it is renamed into its place.

@@ -156,3 +156,32 @@ async fn until_returns_the_value_it_waited_for() {
 
     assert_eq!(value, 3);
 }
+
+/// Logs in as a user and tries something; returns what the server said to both.
+async fn try_as(server: &RedisServer, user: &str, command: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", server.port())).await.unwrap();
+    stream.write_all(format!("AUTH {user} any\r\n{command}\r\nQUIT\r\n").as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    answers
+}
+
+#[tokio::test]
+async fn a_server_knows_the_users_of_the_stack_and_tells_what_they_were_denied() {
+    let server = RedisServer::start().await;
+
+    assert!(try_as(&server, "keys", "HVALS sluice:keys").await.starts_with("+OK\r\n*0"));
+    assert!(server.denials().await.is_empty());
+    assert!(try_as(&server, "keys", "FLUSHALL").await.contains("-NOPERM"));
+    assert_eq!(server.denials().await, ["keys: flushall (command)"]);
+    assert!(server.denials().await.is_empty(), "told once");
+}
+
+#[tokio::test]
+#[should_panic(expected = "keys: sluice:queues (key)")]
+async fn a_test_fails_in_which_a_user_was_denied_something() {
+    let server = RedisServer::start().await;
+
+    try_as(&server, "keys", "HVALS sluice:queues").await;
+}
