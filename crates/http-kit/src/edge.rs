@@ -2,6 +2,7 @@
 //!
 //! It is on the path of a cached read, so it boxes nothing, and formats nothing unless it is logged or recorded.
 
+use crate::connection::{AnswerBody, InFlight, Requests};
 use crate::correlation::{self, X_CORRELATION_ID};
 use crate::hops::{HopSink, Touched};
 use crate::metrics::{Active, Exchange, HttpMetrics, known_method};
@@ -43,7 +44,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse, Error = Error>,
     S::Future: Unpin,
 {
-    type Response = ServiceResponse;
+    type Response = ServiceResponse<AnswerBody>;
     type Error = Error;
     type Transform = EdgeService<S>;
     type InitError = ();
@@ -73,7 +74,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse, Error = Error>,
     S::Future: Unpin,
 {
-    type Response = ServiceResponse;
+    type Response = ServiceResponse<AnswerBody>;
     type Error = Error;
     type Future = Answer<S::Future>;
 
@@ -81,6 +82,7 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let started = Instant::now();
+        let in_flight = request.conn_data::<Rc<Requests>>().map(Requests::begin);
         let correlation = correlation::of(request.headers());
         let (method, uri) = (known_method(request.method().as_str()), request.uri().clone());
         let active = self.shared.metrics.begin(method, self.shared.edge.secure);
@@ -107,6 +109,7 @@ where
             uri,
             started,
             shared,
+            in_flight,
             _active: active,
         }
     }
@@ -156,6 +159,8 @@ pub(crate) struct Answer<F> {
     uri: Uri,
     started: Instant,
     shared: Rc<Shared>,
+    /// Goes on with the body of the answer.
+    in_flight: Option<InFlight>,
     _active: Active,
 }
 
@@ -168,7 +173,7 @@ impl<F> Future for Answer<F>
 where
     F: Future<Output = Result<ServiceResponse, Error>> + Unpin,
 {
-    type Output = Result<ServiceResponse, Error>;
+    type Output = Result<ServiceResponse<AnswerBody>, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
@@ -188,7 +193,7 @@ where
 }
 
 impl<F> Answer<F> {
-    fn finish(&mut self, response: ServiceResponse) -> ServiceResponse {
+    fn finish(&mut self, response: ServiceResponse) -> ServiceResponse<AnswerBody> {
         let status = response.status();
         let route = response.request().match_pattern();
         let failed = status.is_client_error() || status.is_server_error();
@@ -198,7 +203,8 @@ impl<F> Answer<F> {
         let touched = response.response_mut().extensions_mut().remove::<Touched>();
         self.measure(route.as_deref(), status, body_length(response.response().body()), touched);
         self.log(route.as_deref(), status);
-        response
+        let in_flight = self.in_flight.take();
+        response.map_body(|_, body| AnswerBody { body, in_flight })
     }
 
     fn measure(

@@ -3,6 +3,7 @@
 use crate::authenticator::Authenticator;
 use crate::body::{BodyLimit, BodyTimeout};
 use crate::configuration::ConfigError;
+use crate::connection::AnswerBody;
 use crate::edge::Edge;
 use crate::health::{self, Health, Questions};
 use crate::hops::HopSink;
@@ -49,11 +50,13 @@ pub struct HttpConfig {
     /// Connections open at once from one client address (of IPv6: from one /64); more are closed at once. 0 (default) is
     /// no bound of its own, for all that comes through a gateway comes from its address.
     pub connections_per_address_max: usize,
-    /// How long a new connection may take for its TLS handshake, and then for its first request head, in milliseconds.
-    /// Default 5000.
+    /// How long a new connection may take for its TLS handshake, and then for its first request head, and any later head
+    /// from its first byte on, in milliseconds. Default 5000.
     pub head_timeout_ms: NonZeroU64,
     /// How long a body may take to arrive, in milliseconds; after it 408. Default 30,000.
     pub body_timeout_ms: NonZeroU64,
+    /// How long a client may take nothing of an answer, in milliseconds; then its connection is cut. Default 60,000.
+    pub write_timeout_ms: NonZeroU64,
     /// How long a connection may idle between requests, in milliseconds; 0 closes it after each. Default 75,000.
     pub keep_alive_ms: u64,
     /// How long the service goes on as before once it was asked to stop, while `/health/ready` says no, in milliseconds:
@@ -81,6 +84,7 @@ impl Default for HttpConfig {
             body_bytes_max: 256 * 1024,
             head_timeout_ms: NonZeroU64::new(5_000).expect("not zero"),
             body_timeout_ms: NonZeroU64::new(30_000).expect("not zero"),
+            write_timeout_ms: NonZeroU64::new(60_000).expect("not zero"),
             keep_alive_ms: 75_000,
             stop_delay_ms: 1_000,
             grace_ms: 10_000,
@@ -381,7 +385,7 @@ impl Common {
         impl ServiceFactory<
             ServiceRequest,
             Config = (),
-            Response = ServiceResponse,
+            Response = ServiceResponse<AnswerBody>,
             Error = actix_web::Error,
             InitError = (),
         > + use<R>,

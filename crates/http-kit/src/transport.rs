@@ -2,7 +2,8 @@
 //!
 //! In place of actix-web's `HttpServer`, which serves only sockets of its own making.
 
-use crate::addresses::{Addresses, Place};
+use crate::addresses::Addresses;
+use crate::connection::{Connection, Patience};
 use crate::server::HttpConfig;
 use crate::socket::Socket;
 use crate::tls::Tls;
@@ -16,11 +17,8 @@ use actix_web::dev::AppConfig;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -51,7 +49,10 @@ impl Transport {
         let door = Door {
             tls,
             addresses: Addresses::new(config.connections_per_address_max),
-            handshake: Duration::from_millis(config.head_timeout_ms.get()),
+            patience: Patience {
+                head: Duration::from_millis(config.head_timeout_ms.get()),
+                write: Duration::from_millis(config.write_timeout_ms.get()),
+            },
         };
         let builder = ServerBuilder::default()
             .workers(workers)
@@ -68,6 +69,7 @@ impl Transport {
                 .client_request_timeout(Duration::from_millis(config.head_timeout_ms.get()))
                 .client_disconnect_timeout(LINGER)
                 .h1_allow_half_closed(half_closed)
+                .on_connect_ext(|connection: &Connection, data| drop(data.insert(connection.requests())))
                 .graceful_shutdown_signal(move || {
                     let stopping = stopping.clone();
                     async move { stopping.notified().await }
@@ -88,7 +90,7 @@ impl Transport {
 struct Door {
     tls: Option<Tls>,
     addresses: Arc<Addresses>,
-    handshake: Duration,
+    patience: Patience,
 }
 
 impl Door {
@@ -106,44 +108,13 @@ impl Door {
         let socket = match &self.tls {
             None => Socket::from(stream),
             Some(tls) => {
-                let shaken = timeout(self.handshake, tls.accept(stream)).await;
+                let shaken = timeout(self.patience.head, tls.accept(stream)).await;
                 let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 shaken
                     .inspect_err(|error| tracing::debug!(error = %error, "no TLS with a client: {error}"))?
             }
         };
-        Ok((Connection { socket, _place: place }, Protocol::Http1, Some(peer)))
-    }
-}
-
-/// A connection that is served.
-struct Connection {
-    socket: Socket,
-    /// Counts it until it ends.
-    _place: Place,
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().socket).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        Ok((Connection::new(socket, place, self.patience), Protocol::Http1, Some(peer)))
     }
 }
 

@@ -17,7 +17,6 @@ mod proxy;
 mod refusal;
 mod relay;
 mod resolver;
-mod timer;
 mod tunnel;
 mod upload;
 mod worker;

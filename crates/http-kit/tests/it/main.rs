@@ -11,6 +11,7 @@ mod extractors;
 mod health;
 mod metrics;
 mod openapi;
+mod patience;
 mod problems;
 mod process;
 mod stop;

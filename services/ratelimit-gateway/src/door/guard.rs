@@ -3,8 +3,8 @@
 use super::config::DoorConfig;
 use super::framing::{Scanner, Step};
 use super::refusal::Reason;
-use super::timer::Timer;
 use bytes::{Buf, BytesMut};
+use http_kit::Timer;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! hyper asks for nothing then: neither the body nor the service is polled, and no timer of theirs runs. So the task of a
 //! stream watches itself, by what was polled the last time it ran.
 
-use super::timer::Timer;
+use http_kit::Timer;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;

@@ -1,10 +1,10 @@
 //! An answer's body on its way to the client.
 
 use super::pool::Lease;
-use super::timer::Timer;
 use super::upload::Progress;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_kit::Timer;
 use hyper::body::Incoming;
 use std::io;
 use std::pin::Pin;
