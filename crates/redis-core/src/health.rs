@@ -129,7 +129,6 @@ impl Redis {
         let answer = async {
             let call = self.admit()?;
             self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
-            self.inner.health.renew();
             let slot = Some(slot(key.as_bytes()));
             let answer = self.inner.health.send("SET", slot, args, Some(DEADLINE)).await;
             self.settle(call, &answer);

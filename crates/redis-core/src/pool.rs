@@ -152,13 +152,21 @@ impl Pool {
         Ok(first_of_each.map(|(slot, _)| Some(slot)).collect())
     }
 
-    /// Tries at once to get back what is down, rather than after its pause.
-    pub(crate) fn renew(&self) {
-        for server in &self.0.map.load().servers {
-            for connection in server.slots.iter().filter_map(ArcSwapOption::load_full) {
-                connection.hurry();
+    /// Tries at once to get back what is down, rather than after its pause, and waits until it is there, or for so long.
+    pub(crate) async fn renew(&self, longest: Duration) {
+        let down = || {
+            let map = self.0.map.load();
+            let slots = map.servers.iter().flat_map(|server| &server.slots);
+            let open = slots.filter_map(ArcSwapOption::load_full);
+            open.filter(|connection| connection.is_down() && !connection.is_dead()).collect::<Vec<_>>()
+        };
+        let all = async {
+            down().iter().for_each(|connection| connection.hurry());
+            while !down().is_empty() {
+                tokio::time::sleep(A_LOOK).await;
             }
-        }
+        };
+        let _ = tokio::time::timeout(longest, all).await;
     }
 
     pub(crate) fn usage(&self) -> PoolUsage {
@@ -438,6 +446,8 @@ pub(crate) fn home() -> usize {
     })
 }
 
+/// How often a connection that comes back is looked for.
+const A_LOOK: Duration = Duration::from_millis(2);
 const CROWDED: usize = 256;
 const NOBODY: u8 = u8::MAX;
 /// Redirections of one command; slots that move on and on are not followed for ever.

@@ -76,17 +76,18 @@ impl Drop for Probing {
 
 impl Inner {
     async fn ask(&self, probe: Probe<'_>) {
-        // The client's own pauses between connects grow to seconds; here we decide when to try.
-        self.health.renew();
         self.round_trips.fetch_add(1, Ordering::Relaxed);
-        let pong = self.health.send("PING", None, Vec::new(), Some(DEADLINE)).await;
-        // Also the other connections try again now, rather than some time.
-        self.pool.renew();
-        match pong {
-            Ok(_) => probe.succeeded(),
+        match self.health.send("PING", None, Vec::new(), Some(DEADLINE)).await {
+            Ok(_) => {
+                // Else the first calls would find their connection down still, and open the breaker again.
+                self.pool.renew(PATIENCE).await;
+                probe.succeeded();
+            }
             Err(_) => probe.failed(),
         }
     }
 }
 
 const DEADLINE: Duration = Duration::from_secs(1);
+/// For connections that are slow to come back; those of a cluster's lost primary do not.
+const PATIENCE: Duration = Duration::from_millis(200);

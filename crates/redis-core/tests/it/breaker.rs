@@ -1,6 +1,7 @@
 //! The circuit breaker at work, behind each fault that the wire can have.
 
-use crate::support::{INCREMENT, LONG, SHORT, counter, impatient};
+use crate::support::{ADD_EACH, ADD_ITS_OWN, INCREMENT, LONG, SHORT, counter, impatient};
+use domain::{Backend, Readiness};
 use futures_util::future::join_all;
 use redis_core::{BreakerState, Key, Redis, RedisConfig, RedisError};
 use std::num::NonZeroUsize;
@@ -26,7 +27,7 @@ async fn is_open(redis: &Redis) -> bool {
 /// Calls until the breaker has opened, as a service under load does.
 async fn call_until_it_opens(redis: &Redis, key: &Key) {
     let opened = async || {
-        join_all((0..5).map(|_| redis.command("GET", key, vec![]))).await;
+        join_all((0..5).map(|_| redis.get(key))).await;
         is_open(redis).await
     };
     until(opened, LONG).await;
@@ -46,8 +47,8 @@ async fn every_way_to_redis_is_refused_within_microseconds_while_it_is_open() {
             redis.get(&key).await.err(),
             redis.command("GET", &key, vec![]).await.err(),
             redis.run(&INCREMENT, keys, vec![]).await.err(),
-            redis.batch(&crate::support::ADD_EACH, keys, vec!["1".into()]).await.err(),
-            redis.batch_across(&crate::support::ADD_ITS_OWN, keys.to_vec(), vec!["1".into()]).await.err(),
+            redis.batch(&ADD_EACH, keys, vec!["1".into()]).await.err(),
+            redis.batch_across(&ADD_ITS_OWN, keys.to_vec(), vec!["1".into()]).await.err(),
             redis.info(&["memory"]).await.err(),
             redis.publish(&channel, "x").await.err(),
             redis.ping(LONG).await.err(),
@@ -245,10 +246,69 @@ async fn it_costs_a_call_no_round_trip_and_a_handle_that_is_dropped_asks_no_more
     until(async || proxy.connections() == 0, LONG).await;
 }
 
+/// As [`behind_a_proxy`], with calls that wait for an answer longer than the test.
+async fn with_a_long_deadline() -> (RedisServer, Proxy, Redis, Key) {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::to(&server).await;
+    let redis = Redis::connect(&RedisConfig { command_timeout_ms: 600_000, ..RedisConfig::at(proxy.url()) });
+    let key = counter(&redis);
+    redis.run(&INCREMENT, std::slice::from_ref(&key), vec![]).await.expect("redis is there");
+    (server, proxy, redis, key)
+}
+
+async fn ping_until_it_opens(redis: &Redis) {
+    let opened = async || {
+        join_all((0..5).map(|_| redis.ping(SHORT))).await;
+        is_open(redis).await
+    };
+    until(opened, LONG).await;
+}
+
 #[tokio::test]
 async fn closing_does_not_wait_for_the_question() {
-    let (_server, proxy, redis, key) = behind_a_proxy().await;
+    let (_server, proxy, redis, _key) = with_a_long_deadline().await;
     proxy.black_hole(true);
+    ping_until_it_opens(&redis).await;
+    tokio::time::timeout(LONG, redis.close()).await.expect("a ping may be dropped at any time");
+}
+
+#[tokio::test]
+async fn nobody_joins_a_batch_whose_call_has_its_deadline_still_before_it() {
+    let (_server, proxy, redis, key) = with_a_long_deadline().await;
+    let keys = std::slice::from_ref(&key);
+    proxy.hold_replies(true);
+    let mut first = Box::pin(redis.batch(&ADD_EACH, keys, vec!["1".into()]));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    ping_until_it_opens(&redis).await;
+
+    let second = redis.batch(&ADD_EACH, keys, vec!["1".into()]);
+    let refused = tokio::time::timeout(LONG, second).await.expect("it does not wait behind the first");
+    assert!(matches!(refused, Err(RedisError::Unavailable { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_question_that_is_lost_on_the_way_is_asked_again() {
+    let (_server, proxy, redis, _key) = with_a_long_deadline().await;
+    assert_eq!(redis.readiness().await, Readiness::Ready, "the connection of the question is made");
+    proxy.half_open();
+    ping_until_it_opens(&redis).await;
+    until(async || !is_open(&redis).await, LONG).await;
+}
+
+#[tokio::test]
+async fn the_first_calls_after_a_long_outage_are_answered() {
+    let (_server, proxy, redis, key) = behind_a_proxy().await;
+    // So many at once that they need every connection of the pool.
+    let all = || join_all((0..3_000).map(|_| redis.get(&key)));
+    assert!(all().await.iter().all(Result::is_ok));
+    assert_eq!(redis.health_report().await.pool.open, 10);
+    proxy.refuse(true);
+    proxy.reset();
     call_until_it_opens(&redis, &key).await;
-    tokio::time::timeout(SHORT * 5, redis.close()).await.expect("a ping may be dropped at any time");
+    // The pauses between tries to connect have grown to a second by then.
+    until(async || redis.breaker().probes >= 8, LONG).await;
+
+    proxy.refuse(false);
+    until(async || !is_open(&redis).await, LONG).await;
+    assert!(all().await.iter().all(Result::is_ok));
 }
