@@ -72,3 +72,11 @@ bench: ## measure against bare handlers and peers in the same run (ONLY=area); t
 		--package sluice-queue-worker --package sluice-progress-sse --package sluice-ratelimit-gateway
 	@$${CARGO_TARGET_DIR:-target}/release/bench $(if $(ONLY),--only '$(ONLY)')
 	@echo 'bench: every goal holds; target/bench/report.json has the figures'
+
+faults: ## break Redis under the services in every way, and judge what their clients saw (ONLY=redis/kill SECONDS_EACH=3 SEED=n)
+	@deploy/bootstrap.sh test
+	$(CARGO) build --locked --bins --package sluice-tests --package sluice-cache-api \
+		--package sluice-queue-worker --package sluice-progress-sse --package sluice-ratelimit-gateway
+	@$${CARGO_TARGET_DIR:-target}/debug/faults $(if $(ONLY),--only '$(ONLY)') \
+		$(if $(SECONDS_EACH),--seconds-each $(SECONDS_EACH)) $(if $(SEED),--seed $(SEED))
+	@echo 'faults: every promise was kept; target/faults/report.json has the figures'
