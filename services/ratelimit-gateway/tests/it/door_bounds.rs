@@ -134,6 +134,43 @@ async fn a_stop_lets_requests_finish_and_ends_what_idles() {
 }
 
 #[tokio::test]
+async fn the_door_stands_open_while_balancers_learn_that_it_will_shut() {
+    let upstream = Upstream::listen().await;
+    let hour = "3600000";
+    let settings = [("http.stop_delay_ms", hour), ("http.grace_ms", hour), ("door.grace_ms", hour)];
+    let mut door = Door::with(&[upstream.port()], &settings).await;
+    let admin = testkit::Client::new(&door.service.admin_url());
+    let mut client = door.connect().await;
+
+    let asked = async {
+        let ready = async || admin.get("/health/ready").send().await.unwrap().status() == 200;
+        testkit::until(async || !ready().await, std::time::Duration::from_secs(60)).await;
+        client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        upstream.request().await.0.answer("served").await;
+        client.message().await
+    };
+    tokio::select! {
+        code = door.service.stop() => panic!("it ended with {code}"),
+        (_, body) = asked => assert_eq!(body, "served"),
+    }
+}
+
+#[tokio::test]
+async fn a_stop_takes_the_grace_time_in_all_and_nothing_of_it_for_longer_than_that() {
+    let upstream = Upstream::listen().await;
+    let settings = [("http.stop_delay_ms", "1500"), ("http.grace_ms", "2000"), ("door.grace_ms", "2000")];
+    let mut door = Door::with(&[upstream.port()], &settings).await;
+    let mut client = door.connect().await;
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let _held = upstream.request().await;
+
+    let asked = std::time::Instant::now();
+    assert_eq!(door.service.stop().await, 0);
+    let took = asked.elapsed().as_millis();
+    assert!((1_900..3_400).contains(&took), "{took} ms: the delay is a part of the grace time");
+}
+
+#[tokio::test]
 async fn a_stop_waits_no_longer_than_the_grace_time() {
     let upstream = Upstream::listen().await;
     let mut door = Door::with(&[upstream.port()], &[("door.grace_ms", "50")]).await;

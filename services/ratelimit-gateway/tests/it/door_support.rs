@@ -29,7 +29,8 @@ impl Door {
         Self::with(ports, &[]).await
     }
 
-    /// With settings: `door.<name>` is one of `[ratelimit_gateway.door]`, `identity.<name>` one of the rules, the others
+    /// With settings: `door.<name>` is one of `[ratelimit_gateway.door]`, `http.<name>` of `[http]`,
+    /// `identity.<name>` one of the rules, the others
     /// are timeouts of the route.
     pub(crate) async fn with(ports: &[u16], settings: &[(&str, &str)]) -> Self {
         let targets: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
@@ -98,11 +99,14 @@ impl Prepared {
         let door = settings.iter().filter_map(|(name, value)| Some((name.strip_prefix("door.")?, *value)));
         let door =
             door.map(|(name, value)| (format!("{own}DOOR__{}", name.to_uppercase()), value.to_owned()));
+        let http = settings.iter().filter_map(|(name, value)| Some((name.strip_prefix("http.")?, *value)));
+        let http =
+            http.map(|(name, value)| (format!("SLUICE__HTTP__{}", name.to_uppercase()), value.to_owned()));
         let files = [
             (format!("{own}RULES_FILE"), rules.path().display().to_string()),
             ("SLUICE__AUTH__KEYS_FILE".to_owned(), keys.path().display().to_string()),
         ];
-        let settings = door.chain(files).collect();
+        let settings = door.chain(http).chain(files).collect();
         Self { _rules: rules, _keys: keys, settings }
     }
 
