@@ -2,10 +2,6 @@
 //!
 //! What the containers then do, only the end-to-end test can show; it needs a Docker engine, this needs none.
 
-use data_encoding::HEXLOWER;
-use redis_acl::acl_file;
-use sha2::{Digest, Sha256};
-
 use crate::tree::Tree;
 
 /// The services with the user of each: the one that `sluice init` gives its secrets to.
@@ -147,12 +143,6 @@ fn of_compose(text: &str) -> Vec<String> {
         lines.iter().for_each(|line| require(service, &block, line));
     }
     require("networks", text, "backend: { internal: true }");
-    // Else a Redis that runs would not know the users of an update.
-    require(
-        "redis",
-        &merged(text, "redis"),
-        &format!("labels: {{ sluice.access: \"{}\" }}", sum_of_access()),
-    );
     for service in USERS.map(|(service, _)| service) {
         let block = merged(text, service);
         if service != "init" && block.contains("cap_add") {
@@ -205,12 +195,6 @@ fn of_overlay(text: &str, plain: &str) -> Vec<String> {
             .extend(missing.map(|line| format!("docker-compose.tls.yml: {service} lacks `{}`", line.trim())));
     }
     complaints
-}
-
-/// Of what all users may, not of their passwords.
-fn sum_of_access() -> String {
-    let sum = Sha256::digest(acl_file(|_| String::new()));
-    HEXLOWER.encode(&sum[..4])
 }
 
 fn of_redis_conf(text: &str) -> Vec<String> {
@@ -301,7 +285,6 @@ mod tests {
             ("  mem_limit: 512m", ""),
             ("cap_add: [CHOWN, DAC_OVERRIDE, FOWNER]", "cap_add: [CHOWN, DAC_OVERRIDE, FOWNER, NET_RAW]"),
             ("user: \"5241:5241\"", "user: \"5241:5241\"\n    cap_add: [CHOWN]"),
-            ("sluice.access", "sluice.other"),
             ("USERNAME: cache-api", "USERNAME: queue-worker"),
             ("/secrets/progress-sse/redis.password", "/secrets/cache-api/redis.password"),
             ("    profiles: [by-hand]\n", ""),

@@ -1,6 +1,8 @@
-//! The tables of `docs/security.md`, made from the data.
+//! What is made from the data: the tables of `docs/security.md`, and a label in `docker-compose.yml`.
 
-use redis_acl::{AREAS, Area, Right, User};
+use data_encoding::HEXLOWER;
+use redis_acl::{AREAS, Area, Right, User, acl_file};
+use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -10,19 +12,26 @@ const END: &str = "<!-- end -->\n";
 
 #[test]
 fn the_page_shows_what_holds() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/security.md");
-    let page = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(BEGIN).unwrap();
-    let (shown, after) = rest.split_once(END).unwrap();
-    let tables = tables();
+    require("docs/security.md", BEGIN, &tables(), END);
+}
 
+/// An update that changes the list makes the container of Redis anew, which then loads it.
+#[test]
+fn the_container_of_redis_has_the_sum_of_the_list() {
+    let sum = Sha256::digest(acl_file(|_| String::new()));
+    require("docker-compose.yml", "labels: { sluice.access: \"", &HEXLOWER.encode(&sum[..4]), "\" }");
+}
+
+/// Between these texts of the file stands that one; with `SLUICE_WRITE_DOCS` it is put there.
+fn require(file: &str, begin: &str, made: &str, end: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(begin).unwrap();
+    let (shown, after) = rest.split_once(end).unwrap();
     if std::env::var_os("SLUICE_WRITE_DOCS").is_some() {
-        std::fs::write(&path, [before, BEGIN, &tables, END, after].concat()).unwrap();
+        std::fs::write(&path, [before, begin, made, end, after].concat()).unwrap();
     } else {
-        assert!(
-            shown == tables,
-            "docs/security.md is old; make it anew:\nSLUICE_WRITE_DOCS=1 cargo test -p sluice-redis-acl"
-        );
+        assert!(shown == made, "{file} is old; `make docs` makes it anew");
     }
 }
 
