@@ -109,7 +109,8 @@ fn why_not(from: Layer, folder: &str, to: &Dependency) -> Option<&'static str> {
     let to = layer(name)?;
     let allowed = match from {
         L::Domain | L::Testkit => to == L::Domain && from != to,
-        L::Base => to == L::Domain,
+        // What is done to Redis is measured.
+        L::Base => to == L::Domain || name == "telemetry",
         L::HttpKit => to == L::Domain || name == "telemetry",
         L::Engine => matches!(to, L::Domain | L::Base),
         L::Service => matches!(to, L::Domain | L::Base | L::HttpKit | L::Engine),

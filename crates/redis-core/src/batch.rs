@@ -42,6 +42,12 @@ impl Batchers {
         Self((0..threads).map(|_| Mutex::default()).collect())
     }
 
+    /// Items that wait for the call in flight before theirs.
+    pub(crate) fn waiting(&self) -> usize {
+        let lanes = |thread| self.lanes(thread).values().map(VecDeque::len).sum::<usize>();
+        (0..self.0.len()).map(lanes).sum()
+    }
+
     pub(crate) async fn submit(
         &self,
         redis: &Redis,

@@ -5,6 +5,7 @@
 //! would lose, repeat or hang; each setting says what it prevents, and a test in `tests/it/traps.rs` holds it.
 
 use crate::finder::Finder;
+use crate::metrics;
 use crate::target::{Address, Layout};
 use crate::{Arg, RedisError, Reply};
 use arc_swap::ArcSwap;
@@ -277,12 +278,14 @@ async fn supervise(shared: Arc<Shared>) {
                 let state = Arc::new(State::Up(link));
                 shared.enter(Arc::clone(&state));
                 if let State::Up(link) = &*state {
-                    tokio::select! {
-                        () = watch(link, driver, &address) => {}
+                    let cause = tokio::select! {
+                        cause = watch(link, driver, &address) => cause,
                         () = shared.finder.until_replaced(&address) => {
                             tracing::info!("redis at {address} is not the primary any more: connecting to another");
+                            "replaced"
                         }
-                    }
+                    };
+                    metrics::reconnects(cause);
                     link.driver.abort();
                     shared.enter(Arc::new(State::Lost(Instant::now())));
                     link.lost.cancel();
@@ -333,11 +336,11 @@ pub(crate) fn pause(failures: u32, dice: f64, refused: bool) -> Duration {
 
 /// Returns when nobody will answer any more: the driver has ended, or the peer takes bytes and says nothing. (The client's
 /// own watch counts from the last write, so that a busy connection never looks silent.)
-async fn watch(link: &Link, mut driver: Driver, address: &Address) {
+async fn watch(link: &Link, mut driver: Driver, address: &Address) -> &'static str {
     let mut heard = (0, Instant::now());
     loop {
         tokio::select! {
-            _ = &mut driver => return,
+            _ = &mut driver => return "closed",
             () = tokio::time::sleep(TICK) => {}
         }
         let (answers, waiting) =
@@ -351,13 +354,13 @@ async fn watch(link: &Link, mut driver: Driver, address: &Address) {
         } else {
             // Nobody waits any more who would notice an answer: we ask ourselves.
             tokio::select! {
-                _ = &mut driver => return,
+                _ = &mut driver => return "closed",
                 pong = link.ping() => pong.is_err(),
             }
         };
         if silent {
             tracing::warn!("redis at {address} takes commands and does not answer: connecting again");
-            return;
+            return "silent";
         }
     }
 }

@@ -144,14 +144,17 @@ impl Redis {
         Canary { latency, refused }
     }
 
-    async fn servers(&self) -> Vec<ServerHealth> {
+    pub(crate) async fn servers(&self) -> Vec<ServerHealth> {
         let mut last = self.inner.last_found.servers.lock().await;
         if let Some((at, servers)) = &*last
             && at.elapsed() < FRESH
         {
             return servers.clone();
         }
-        let texts = self.info(&["server", "memory", "persistence", "replication"]).await.unwrap_or_default();
+        let texts = self
+            .info(&["server", "memory", "persistence", "replication", "stats", "clients"])
+            .await
+            .unwrap_or_default();
         let servers: Vec<_> = texts.iter().map(|text| ServerHealth::of(text)).collect();
         *last = Some((Instant::now(), servers.clone()));
         servers

@@ -6,9 +6,12 @@ use crate::config::without_password;
 use crate::connection::{blob, slot};
 use crate::finder::Finder;
 use crate::health::LastFound;
+use crate::metrics::{self, Operation};
 use crate::pool::Pool;
+use crate::server::ServerHealth;
 use crate::subscribe::{Subscriber, Subscription};
 use crate::{Arg, Channel, Clock, Key, RedisConfig, RedisError, Reply, Script};
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fred::types::Value;
 use futures_util::future::try_join_all;
@@ -37,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) probing: AtomicBool,
     batchers: Batchers,
     subscriber: Subscriber,
+    /// What the servers said last, for the metrics.
+    pub(crate) shown: ArcSwapOption<Vec<ServerHealth>>,
     pub(crate) last_found: LastFound,
     /// Names this handle among all that use the same Redis.
     pub(crate) instance: u64,
@@ -57,13 +62,16 @@ impl Redis {
             probing: AtomicBool::new(false),
             batchers: Batchers::new(config.pool.get()),
             subscriber: Subscriber::new(finder, tasks.clone()),
+            shown: ArcSwapOption::empty(),
             last_found: LastFound::default(),
             instance: rand::random(),
             round_trips: AtomicU64::new(0),
             closing: CancellationToken::new(),
             tasks,
         };
-        Self { inner: Arc::new(inner), clock: Clock::redis() }
+        let inner = Arc::new(inner);
+        metrics::show(&inner);
+        Self { inner, clock: Clock::redis() }
     }
 
     /// The same connections, judged by another clock. For tests and the dev mode.
@@ -131,6 +139,7 @@ impl Redis {
         keys: &[Key],
         item: Vec<Arg>,
     ) -> Result<Reply, RedisError> {
+        let _span = script.operation().span();
         self.inner.batchers.submit(self, script, Keys::Shared(keys), item).await
     }
 
@@ -148,6 +157,7 @@ impl Redis {
         keys: Vec<Key>,
         item: Vec<Arg>,
     ) -> Result<Reply, RedisError> {
+        let _span = script.operation().span();
         self.inner.batchers.submit(self, script, Keys::Own(keys), item).await
     }
 
@@ -168,10 +178,17 @@ impl Redis {
     /// # Errors
     /// As [`Redis::run`].
     pub async fn get(&self, key: &Key) -> Result<Option<Bytes>, RedisError> {
-        let call = self.admit()?;
-        self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
-        let answer = self.inner.pool.get(slot(key.as_bytes()), &key.0).await;
-        self.settle(call, &answer);
+        let measure = metrics::get().begin(&[]);
+        let answer = match self.admit() {
+            Ok(call) => {
+                self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
+                let answer = self.inner.pool.get(slot(key.as_bytes()), &key.0).await;
+                self.settle(call, &answer);
+                answer
+            }
+            Err(error) => Err(error),
+        };
+        measure.end(&answer);
         answer?.ok()?.into_option().map(Reply::into_bytes).transpose()
     }
 
@@ -253,7 +270,7 @@ impl Redis {
         all.extend(args.into_iter().map(Value::from));
 
         let slot = keys.first().map(|key| slot(key.as_bytes()));
-        match self.send("EVALSHA", slot, all.clone(), within).await {
+        match self.send_as(script.operation(), "EVALSHA", slot, all.clone(), within).await {
             // Nothing ran: the server is new, or has forgotten its scripts. EVAL runs it and teaches it.
             Err(RedisError::Reply(text)) if text.starts_with("NOSCRIPT") => {
                 all[0] = Value::String(script.source().into());
@@ -270,11 +287,40 @@ impl Redis {
         args: Vec<Value>,
         within: Option<Duration>,
     ) -> Result<Reply, RedisError> {
-        let call = self.admit()?;
-        self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
-        let answer = self.inner.pool.send(command, slot, args, within).await;
-        self.settle(call, &answer);
+        self.send_as(&metrics::command(command), command, slot, args, within).await
+    }
+
+    async fn send_as(
+        &self,
+        operation: &Operation,
+        command: &'static str,
+        slot: Option<u16>,
+        args: Vec<Value>,
+        within: Option<Duration>,
+    ) -> Result<Reply, RedisError> {
+        let measure = operation.begin(&args);
+        let answer = match self.admit() {
+            Ok(call) => {
+                self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
+                let answer = self.inner.pool.send(command, slot, args, within).await;
+                self.settle(call, &answer);
+                answer
+            }
+            Err(error) => Err(error),
+        };
+        measure.end(&answer);
         answer?.ok()
+    }
+}
+
+impl Inner {
+    /// Where Redis is, without a password.
+    pub(crate) fn target(&self) -> String {
+        without_password(&self.config.url)
+    }
+
+    pub(crate) fn batchers(&self) -> &Batchers {
+        &self.batchers
     }
 }
 

@@ -1,17 +1,19 @@
 //! Scripts: what they are called, what they say, and the hash that Redis knows them by.
 
+use crate::metrics::Operation;
 use sha1::{Digest, Sha1};
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::sync::OnceLock;
 
 /// One Lua script, put together once.
 ///
 /// `ARGV[1]` of every script is the clock (see [`crate::Clock`]); the caller's arguments begin at `ARGV[2]`.
-#[derive(Debug)]
 pub struct Script {
     name: &'static str,
     source: String,
     sha: String,
     width: usize,
+    operation: OnceLock<Operation>,
 }
 
 impl Script {
@@ -40,7 +42,7 @@ impl Script {
             let _ = write!(hex, "{byte:02x}");
             hex
         });
-        Self { name, source, sha, width }
+        Self { name, source, sha, width, operation: OnceLock::new() }
     }
 
     /// The script's name: its file without `.lua`.
@@ -58,7 +60,18 @@ impl Script {
         &self.sha
     }
 
+    /// What is measured of its calls.
+    pub(crate) fn operation(&self) -> &Operation {
+        self.operation.get_or_init(|| Operation::of_script(self.name))
+    }
+
     pub(crate) fn width(&self) -> usize {
         self.width
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("name", &self.name).field("sha", &self.sha).finish_non_exhaustive()
     }
 }

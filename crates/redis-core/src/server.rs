@@ -20,6 +20,19 @@ pub struct ServerHealth {
     pub persistence: Persistence,
     /// Its copies, or its primary.
     pub replication: Replication,
+    /// What it does.
+    pub activity: Activity,
+}
+
+/// What a server does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Activity {
+    /// Clients that are connected.
+    pub clients: u64,
+    /// Keys that had to go for others since its start.
+    pub evicted_keys: u64,
+    /// Keys whose time was over since its start.
+    pub expired_keys: u64,
 }
 
 /// How full a server is.
@@ -64,7 +77,7 @@ pub struct Replication {
 }
 
 impl ServerHealth {
-    /// Reads the sections `server`, `memory`, `persistence` and `replication`.
+    /// Reads the sections `server`, `memory`, `persistence`, `replication`, `stats` and `clients`.
     pub(crate) fn of(info: &str) -> Self {
         let info = Info(info.lines().filter_map(|line| line.trim_end().split_once(':')).collect());
         let (name, version) = match info.text("valkey_version") {
@@ -91,6 +104,11 @@ impl ServerHealth {
                 rdb_unsaved_changes: info.number("rdb_changes_since_last_save"),
             },
             replication: info.replication(),
+            activity: Activity {
+                clients: info.number("connected_clients"),
+                evicted_keys: info.number("evicted_keys"),
+                expired_keys: info.number("expired_keys"),
+            },
         }
     }
 }

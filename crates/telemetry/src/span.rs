@@ -31,10 +31,11 @@ impl Span {
     }
 
     /// A part of the current work; none when that is not recorded.
-    pub fn child(name: impl Into<Cow<'static, str>>, kind: SpanKind) -> Option<Self> {
+    /// Its name is made only then.
+    pub fn child<N: Into<Cow<'static, str>>>(name: impl FnOnce() -> N, kind: SpanKind) -> Option<Self> {
         let tracer = export::tracer()?;
         let current = current_trace().filter(TraceContext::is_sampled)?;
-        let builder = tracer.span_builder(name).with_kind(kind);
+        let builder = tracer.span_builder(name()).with_kind(kind);
         let parent = Context::new().with_remote_span_context(current.span().clone());
         Some(Self::of(tracer.build_with_context(builder, &parent), Some(&current)))
     }

@@ -23,6 +23,7 @@ use utoipa::OpenApi;
 /// The address is taken, a secret cannot be read, or the server broke down.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let redis = Redis::connect(&config.redis);
+    redis.observe();
     let own = &config.cache_api;
     let sessions = Sessions::new(redis.clone(), config.session_keys()?, config.session.clone());
     let cache = Cache::new(redis.clone(), own.limits());

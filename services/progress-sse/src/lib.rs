@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let settings = &config.progress_sse;
     let redis = Redis::connect(&config.redis);
+    redis.observe();
     let operations = Operations::new(redis.clone(), settings.lifetimes());
     let hub = Hub::new(operations.clone(), settings.hub());
     let auth = Authenticator::new(&config.auth, settings.bind)?;

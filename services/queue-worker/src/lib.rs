@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 /// The address is taken, a secret file cannot be read, or the server broke down.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let redis = Redis::connect(&config.redis);
+    redis.observe();
     let settings = &config.queue_worker;
     let options = QueuesOptions {
         max_queues: settings.max_queues,

@@ -38,6 +38,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let (source, session_keys) = (config.rules(), config.session_keys()?);
     let (own, stop_delay) = (config.ratelimit_gateway, config.http.stop_delay());
     let redis = Redis::connect(&config.redis);
+    redis.observe();
     let auth = Authenticator::new(&config.auth, own.admin_bind)
         .context("the API keys")?
         // The public door takes them from users, whatever operators need.

@@ -4,6 +4,7 @@ mod batch;
 mod breaker;
 mod cluster;
 mod health;
+mod metrics;
 mod scripts;
 mod sentinel;
 mod servers;
