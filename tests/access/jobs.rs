@@ -185,5 +185,14 @@ async fn of_progress_sse() {
     }
     job.ask("DELETE /v1/operations/{id}", &[&made[3]], None).await;
 
+    // Its hops are written behind the request.
+    let followed = |it: reqwest::RequestBuilder| {
+        it.header("X-Correlation-ID", "job-1").json(&json!({ "project": "acme" }))
+    };
+    job.ask_with("POST /v1/operations", &[], followed).await;
+    until(async || job.redis.cli(&["EXISTS", "correlation:{job-1}"]).await == "1", SOON).await;
+    job.ask("GET /v1/correlations/{id}", &["job-1"], None).await;
+    job.ask("DELETE /v1/correlations/{id}", &["job-1"], None).await;
+
     job.is_done().await;
 }
