@@ -7,7 +7,7 @@
 
 use crate::connection::{Connection, Place, blob, place};
 use crate::finder::{Finder, Primaries, SLOTS};
-use crate::target::Address;
+use crate::target::{Address, Layout, Target};
 use crate::{PoolUsage, RedisError, Reply};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
@@ -57,6 +57,10 @@ impl Pool {
         let map = ArcSwap::from_pointee(Map { servers, owners: None });
         let (finding, is_suspect) = (tokio::sync::Mutex::default(), AtomicBool::new(false));
         Self(Arc::new(Shared { finder, size, tasks, map, finding, is_suspect }))
+    }
+
+    pub(crate) fn is_clustered(&self) -> bool {
+        matches!(self.0.finder.target(), Ok(Target { layout: Layout::Cluster { .. }, .. }))
     }
 
     /// Sends one command to whoever owns the slot, and waits for its answer, `within` or the default time. An `Err` means

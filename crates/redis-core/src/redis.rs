@@ -262,10 +262,13 @@ impl Redis {
         keys: &[Key],
         args: Vec<Arg>,
     ) -> Result<Reply, RedisError> {
-        let mut all = Vec::with_capacity(3 + keys.len() + args.len());
+        let guard = self.guard(keys);
+        let count = keys.len() + usize::from(guard.is_some());
+        let mut all = Vec::with_capacity(3 + count + args.len());
         all.push(Value::String(script.sha().into()));
-        all.push(Value::Integer(i64::try_from(keys.len()).unwrap_or(i64::MAX)));
+        all.push(Value::Integer(i64::try_from(count).unwrap_or(i64::MAX)));
         all.extend(keys.iter().map(|key| blob(&key.0)));
+        all.extend(guard);
         all.push(Value::from(self.clock.arg()));
         all.extend(args.into_iter().map(Value::from));
 
@@ -278,6 +281,20 @@ impl Redis {
             }
             answer => answer,
         }
+    }
+
+    /// On a cluster, a second key that never exists for a script that has but one, from which it may derive others. While
+    /// a slot moves, a server runs what names several keys only if it has all of them: so nothing runs then that would
+    /// find half of its keys, or none, and take them for gone.
+    fn guard(&self, keys: &[Key]) -> Option<Value> {
+        let [key] = keys else { return None };
+        if !self.inner.pool.is_clustered() {
+            return None;
+        }
+        // Under the same right, and no engine's: their names hold no control character.
+        let guard = [key.as_bytes(), b"\0"].concat();
+        // Without a hash tag it would lie elsewhere; and then the others that could be derived do, too.
+        (slot(&guard) == slot(key.as_bytes())).then(|| Value::Bytes(guard.into()))
     }
 
     async fn send(

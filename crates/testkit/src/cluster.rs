@@ -85,19 +85,27 @@ impl Cluster {
 
     /// Moves the keys of a slot to the node that has begun to take it.
     pub async fn migrate_keys(&self, slot: u16, to: usize) {
+        while self.migrate_some(slot, to, "100").await {}
+    }
+
+    /// Moves one of the keys of a slot.
+    pub async fn migrate_one_key(&self, slot: u16, to: usize) {
+        self.migrate_some(slot, to, "1").await;
+    }
+
+    /// False when there was none.
+    async fn migrate_some(&self, slot: u16, to: usize, most: &str) -> bool {
         let owner = &self.nodes[self.owner(slot).await];
+        let keys = owner.cli(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), most]).await;
         let port = self.nodes[to].port().to_string();
-        let slot = slot.to_string();
-        loop {
-            let keys = owner.cli(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]).await;
-            if keys.is_empty() {
-                return;
-            }
-            let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
-            migrate.extend(keys.lines());
-            let answer = owner.cli(&migrate).await;
-            assert!(["OK", "NOKEY"].contains(&answer.as_str()), "{answer}");
+        let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        migrate.extend(keys.lines());
+        if keys.is_empty() {
+            return false;
         }
+        let answer = owner.cli(&migrate).await;
+        assert!(["OK", "NOKEY"].contains(&answer.as_str()), "{answer}");
+        true
     }
 
     /// The slot belongs to the node that took it; the others are told, too.

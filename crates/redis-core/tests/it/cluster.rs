@@ -11,6 +11,12 @@ static BOTH: LazyLock<Script> = LazyLock::new(|| {
     Script::new("both", &[], "#!lua\nreturn redis.call('INCR', KEYS[1]) + redis.call('INCR', KEYS[2])")
 });
 
+/// Derives its keys from one that is none, as the queue does.
+static DERIVED: LazyLock<Script> = LazyLock::new(|| {
+    let body = "#!lua\nreturn redis.call('INCR', KEYS[1] .. ':1') + redis.call('INCR', KEYS[1] .. ':2')";
+    Script::new("derived", &[], body)
+});
+
 async fn increment(redis: &Redis, key: &Key) -> Result<Reply, RedisError> {
     redis.run(&INCREMENT, std::slice::from_ref(key), vec![]).await
 }
@@ -99,20 +105,38 @@ async fn a_script_whose_keys_are_half_here_half_there_waits_until_they_are_toget
     let cluster = Cluster::start().await;
     let redis = Redis::connect(&RedisConfig::at(cluster.url()));
     let (one, two) = (redis.key("{a}:1"), redis.key("{a}:2"));
-    increment(&redis, &one).await.unwrap();
+    let declared = (&*BOTH, vec![one, two]);
+    let derived = (&*DERIVED, vec![redis.key("{a}")]);
     let slot = cluster.slot("{a}:1").await;
-    let to = (cluster.owner(slot).await + 1) % 3;
+    let mut sum = 0;
+    for (script, keys) in [declared, derived] {
+        let from = cluster.owner(slot).await;
+        let to = (from + 1) % 3;
+        let run = || redis.run(script, &keys, vec![]);
+        for primary in 0..3 {
+            cluster.node(primary).cli(&["SCRIPT", "LOAD", script.source()]).await;
+        }
+        sum += 2;
+        assert_eq!(run().await, Ok(Reply::Int(sum)));
 
-    cluster.begin_migration(slot, to).await;
-    let asked = redis.round_trips();
-    let keys = [one, two];
-    let call = redis.run(&BOTH, &keys, vec![]);
-    let finish = async {
-        until(async || redis.round_trips() > asked, LONG).await;
-        cluster.migrate_keys(slot, to).await;
-        cluster.end_migration(slot, to).await;
-    };
-    assert_eq!(tokio::join!(call, finish).0, Ok(Reply::Int(3)));
+        cluster.begin_migration(slot, to).await;
+        cluster.migrate_one_key(slot, to).await;
+        let refused = async || {
+            let [from, to] = [from, to].map(|node| cluster.node(node).cli(&["INFO", "errorstats"]));
+            let counts = format!("{}{}", from.await, to.await);
+            let counts = counts.lines().filter_map(|line| line.strip_prefix("errorstat_TRYAGAIN:count="));
+            counts.filter_map(|count| count.trim().parse::<u64>().ok()).sum::<u64>()
+        };
+        let before = refused().await;
+        let call = run();
+        let finish = async {
+            until(async || refused().await > before, LONG / 4).await;
+            cluster.migrate_keys(slot, to).await;
+            cluster.end_migration(slot, to).await;
+        };
+        sum += 2;
+        assert_eq!(tokio::join!(call, finish).0, Ok(Reply::Int(sum)), "{}", script.name());
+    }
 }
 
 #[tokio::test]

@@ -56,8 +56,8 @@ async fn a_worker_that_hangs_up_while_its_lease_is_under_way_loses_nobody_the_ta
     stage.is_back("mail", &first).await;
     let id = stage.enqueue("mail", json!({"payload": 2})).await;
 
-    // Redis has leased the task, and the service does not know it yet.
-    proxy.hold_replies(true);
+    // Redis has leased the task, and the service does not know it yet. (Its thread may have to connect first.)
+    proxy.hold_replies_once_asked("gone");
     let gone = Polling::begin(&stage, "mail").await;
     let queue = Queues::new(stage.handle(), QueuesOptions::default()).of(&"mail".parse().unwrap());
     let task = id.parse().unwrap();
