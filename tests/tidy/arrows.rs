@@ -1,4 +1,4 @@
-//! `domain` ← `redis-core`, `telemetry` ← engines ← services; `domain`, `telemetry` ← `http-kit` ← services.
+//! `domain` ← `telemetry` ← `redis-core` ← engines ← services; `domain`, `telemetry` ← `http-kit` ← services.
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
@@ -143,7 +143,7 @@ mod tests {
         for (from, to) in [
             ("domain", "redis-core"),
             ("domain", "tokio"),
-            ("redis-core", "telemetry"),
+            ("telemetry", "redis-core"),
             ("redis-core", "queue"),
             ("telemetry", "http-kit"),
             ("http-kit", "redis-core"),
@@ -172,6 +172,7 @@ mod tests {
         for (from, to) in [
             ("redis-core", "domain"),
             ("redis-core", "fred"),
+            ("redis-core", "telemetry"),
             ("telemetry", "domain"),
             ("http-kit", "telemetry"),
             ("http-kit", "actix-web"),
