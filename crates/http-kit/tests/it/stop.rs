@@ -119,8 +119,8 @@ async fn it_goes_on_as_before_while_balancers_learn_that_it_stops() {
 
 #[tokio::test]
 async fn all_that_a_stop_waits_for_has_the_grace_time_together() {
-    let grace = Duration::from_millis(1_200);
-    let limits = HttpConfig { stop_delay_ms: 400, grace_ms: 1_200, ..config() };
+    let grace = Duration::from_millis(1_400);
+    let limits = HttpConfig { stop_delay_ms: 1_300, grace_ms: 1_400, ..config() };
     let Held { service, begun, .. } = held(limits, |server| server.before_stop(std::future::pending::<()>));
     let mut in_flight = JoinSet::new();
     in_flight.spawn(reqwest::get(service.url("/v1/held")));
@@ -130,7 +130,7 @@ async fn all_that_a_stop_waits_for_has_the_grace_time_together() {
     service.stop.cancel();
     assert!(service.ended().await.is_ok());
     let took = asked.elapsed();
-    assert!(took >= grace && took < 2 * grace, "delay, hook and request after each other: {took:?}");
+    assert!(took >= grace && took < grace * 3 / 2, "delay, hook and request after each other: {took:?}");
     assert!(in_flight.join_next().await.unwrap().unwrap().is_err(), "it was cut");
 }
 
