@@ -23,7 +23,7 @@ use telemetry::metrics::{
 /// What one thread of a server measures.
 ///
 /// A request costs one look-up by route and some 100 ns: whatever it has in common with an earlier one of the thread is
-/// bound already. Source: docs/adr/0012-metrics.md.
+/// bound already. Source: docs/adr/0015-telemetry.md.
 pub struct HttpMetrics {
     service: &'static str,
     /// By route; those without one under the empty text.

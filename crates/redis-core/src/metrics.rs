@@ -1,7 +1,7 @@
 //! What is measured of calls to Redis, of the connections, and of the servers; by the semantic conventions where they
 //! have a word for it.
 //!
-//! A call costs two looks at the clock and two or three bound instruments, 100 ns. Source: docs/adr/0012-metrics.md.
+//! A call costs two looks at the clock and two or three bound instruments, 100 ns. Source: docs/adr/0015-telemetry.md.
 
 use crate::redis::Inner;
 use crate::server::ServerHealth;

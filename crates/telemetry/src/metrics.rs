@@ -1,7 +1,7 @@
 //! Metrics: one set of instruments for both ways out, OTLP and `/metrics`.
 //!
 //! On the hot path an instrument is bound to its attributes once, where they are known: a bound histogram takes a value
-//! in some 15 ns, an unbound one looks its attributes up each time, for 70. Source: docs/adr/0012-metrics.md.
+//! in some 15 ns, an unbound one looks its attributes up each time, for 70. Source: docs/adr/0015-telemetry.md.
 
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry_prometheus::exporter;
