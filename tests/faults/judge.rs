@@ -250,7 +250,7 @@ mod tests {
         let enqueued = good(Service::QueueWorker, 0, Fact::Enqueued { task: task() });
         let ended = |succeeded| good(Service::QueueWorker, 900, Fact::Ended { task: task(), succeeded });
         let done = |token| good(Service::QueueWorker, 5, Fact::Acknowledged { task: task(), token });
-        assert_eq!(verdict(&[enqueued.clone()]).lost, 1, "nobody has seen it again");
+        assert_eq!(verdict(std::slice::from_ref(&enqueued)).lost, 1, "nobody has seen it again");
         assert_eq!(verdict(&[enqueued.clone(), ended(false)]).lost, 1);
         assert_eq!(verdict(&[enqueued.clone(), done(1), done(1), ended(true)]).doubled, 0, "told again");
         let twice = verdict(&[enqueued, done(1), done(2), ended(true)]);
@@ -263,7 +263,7 @@ mod tests {
         let watched = |watcher, number| {
             good(Service::ProgressSse, 9, Fact::Watched { watcher, operation: "o".to_owned(), number })
         };
-        assert_eq!(verdict(&[reported.clone()]).lost, 1, "nobody watched");
+        assert_eq!(verdict(std::slice::from_ref(&reported)).lost, 1, "nobody watched");
         assert_eq!(
             verdict(&[reported.clone(), watched(1, 1), watched(2, 2)]).lost,
             1,

@@ -1,8 +1,4 @@
 //! What operations cost: a round trip each.
-#![expect(
-    clippy::large_futures,
-    reason = "the wire is counted around whole operations; a test has the stack for it"
-)]
 
 use crate::support::{KEEP, SECOND, queue_with, task, up_to};
 use queue::{End, Failure, QueuesOptions, Settlement};
