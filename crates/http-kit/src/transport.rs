@@ -1,6 +1,6 @@
 //! How bytes come and go: from an accepted connection, over TLS when it is configured, to actix's HTTP/1.
 //!
-//! In place of actix-web's `HttpServer`, which serves only sockets of its own making.
+//! In place of actix-web's `HttpServer`, which serves only sockets of its own making: docs/adr/0016-connections-of-the-services.md.
 
 use crate::addresses::Addresses;
 use crate::connection::{Connection, Patience};
