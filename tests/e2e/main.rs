@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod compose;
+mod health;
 mod path;
 mod processes;
 mod sealed;
