@@ -12,7 +12,7 @@ use crate::request::{Body, Caller, forwarded, noise};
 use crate::server::Server;
 
 /// The cases that ask over HTTP.
-pub(crate) const HTTP: [HttpCase; 10] = [
+pub(crate) const HTTP: [HttpCase; 12] = [
     HttpCase {
         name: "smoke/cache_get_vs_bare",
         measure: Measure::Throughput,
@@ -102,6 +102,24 @@ pub(crate) const HTTP: [HttpCase; 10] = [
         reference: Some(Server::Envoy),
         prepare: None,
         ask: Asked { requests: limited, status: 200..=200 },
+    },
+    HttpCase {
+        name: "metrics/cost_of_a_cached_read_cpu",
+        measure: Measure::CpuSeconds,
+        goal: Goal::AtMost(1.03),
+        ours: Server::Service("cache-api"),
+        reference: Some(Server::Unmeasured("cache-api")),
+        prepare: Some(Asked { requests: entries, status: ANY_SUCCESS }),
+        ask: Asked { requests: reads, status: 200..=200 },
+    },
+    HttpCase {
+        name: "metrics/cost_of_an_enqueue_cpu",
+        measure: Measure::CpuSeconds,
+        goal: Goal::AtMost(1.03),
+        ours: Server::Service("queue-worker"),
+        reference: Some(Server::Unmeasured("queue-worker")),
+        prepare: None,
+        ask: Asked { requests: tasks, status: 201..=201 },
     },
 ];
 

@@ -12,6 +12,8 @@ use crate::stage::{Settings, wait_for};
 pub(crate) enum Server {
     /// A service of ours, by its name.
     Service(&'static str),
+    /// The same, where nothing is measured.
+    Unmeasured(&'static str),
     /// The admin port of ratelimit-gateway, with the rules of `gateway.toml`.
     Admin,
     /// The public port of ratelimit-gateway, in front of [`crate::upstream`].
@@ -47,11 +49,14 @@ impl Server {
         let files = tempfile::Builder::new().prefix("sluice-bench-").tempdir()?;
         let upstream = match self {
             Self::Admin | Self::Door | Self::Nginx | Self::Envoy => Some(settings.own("upstream").await?),
-            Self::Service(_) | Self::Bare | Self::Hello => None,
+            Self::Service(_) | Self::Unmeasured(_) | Self::Bare | Self::Hello => None,
         };
         let behind = upstream.as_ref().map_or(0, Service::port);
         let (process, port, name) = match self {
             Self::Service(name) => of_its_own_port(settings.service(name).await?, "Sluice"),
+            Self::Unmeasured(name) => {
+                of_its_own_port(settings.unmeasured(name).await?, "Sluice without metrics")
+            }
             Self::Bare => of_its_own_port(settings.own("bare").await?, "bare actix-web + fred"),
             Self::Hello => of_its_own_port(settings.own("hello").await?, "hyper hello world"),
             Self::Admin | Self::Door => {

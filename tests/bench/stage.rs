@@ -41,6 +41,11 @@ impl Settings {
         Ok(Service::start(name, &self.env()?).await)
     }
 
+    /// The same, where nothing is measured.
+    pub(crate) async fn unmeasured(&self, name: &str) -> anyhow::Result<Service> {
+        Ok(Service::start(name, &[&self.env()?[..], &[("OTEL_SDK_DISABLED", "true")]].concat()).await)
+    }
+
     /// The gateway as it is shipped, with these rules.
     pub(crate) async fn gateway(&self, rules: &Path) -> anyhow::Result<Service> {
         let own = [

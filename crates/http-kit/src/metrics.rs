@@ -17,7 +17,7 @@ use std::time::Duration;
 use telemetry::Span;
 use telemetry::metrics::{
     BoundHistogram, BoundUpDownCounter, DURATION_BOUNDS, Histogram, KeyValue, PROMETHEUS_TEXT, SIZE_BOUNDS,
-    UpDownCounter, meter, prometheus,
+    UpDownCounter, is_off, meter, prometheus,
 };
 
 /// What one thread of a server measures.
@@ -55,7 +55,7 @@ pub struct Exchange<'a> {
 /// A request that is being answered; counted until it is dropped.
 #[must_use]
 #[derive(Debug)]
-pub struct Active(BoundUpDownCounter<i64>);
+pub struct Active(Option<BoundUpDownCounter<i64>>);
 
 /// The part of a request that says how it is counted while it is active.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,9 @@ impl HttpMetrics {
 
     /// Counts a request among the active ones.
     pub fn begin(&self, method: &str, secure: bool) -> Active {
+        if is_off() {
+            return Active(None);
+        }
         let kind = Kind { method: known_method(method), secure };
         let mut active = self.active.borrow_mut();
         let found = active.iter().find(|(known, _)| *known == kind).map(|(_, counter)| counter.clone());
@@ -91,7 +94,7 @@ impl HttpMetrics {
             counter
         });
         counter.add(1);
-        Active(counter)
+        Active(Some(counter))
     }
 
     /// Measures it, once the head of its answer is known, and ends its span if it has one.
@@ -100,6 +103,9 @@ impl HttpMetrics {
     pub fn record(&self, exchange: &Exchange<'_>, span: Option<Span>) {
         if let Some(span) = span.filter(Span::is_recording) {
             end(span, exchange);
+        }
+        if is_off() {
+            return;
         }
         let Exchange { route, status, .. } = *exchange;
         let kind = Kind { method: known_method(exchange.method), secure: exchange.secure };
@@ -157,7 +163,9 @@ impl Known {
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.add(-1);
+        if let Some(counter) = &self.0 {
+            counter.add(-1);
+        }
     }
 }
 

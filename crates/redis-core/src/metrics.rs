@@ -10,7 +10,7 @@ use fred::types::Value;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
-use telemetry::metrics::{BoundCounter, BoundHistogram, DURATION_BOUNDS, Histogram, KeyValue, meter};
+use telemetry::metrics::{BoundCounter, BoundHistogram, DURATION_BOUNDS, Histogram, KeyValue, is_off, meter};
 use telemetry::{Span, SpanKind};
 
 /// A command, or a script by its name: what calls are told apart by. Never by their keys.
@@ -24,7 +24,8 @@ pub(crate) struct Operation {
 /// A call under way. Dropped without an answer, it is not measured.
 pub(crate) struct Measure<'a> {
     operation: &'a Operation,
-    begun: Instant,
+    /// None where nothing is measured.
+    begun: Option<Instant>,
     span: Option<Span>,
 }
 
@@ -40,8 +41,11 @@ impl Operation {
 
     /// Begins a call; `sent` are its arguments.
     pub(crate) fn begin(&self, sent: &[Value]) -> Measure<'_> {
-        instruments().sent.add(sent.iter().map(length).sum());
-        Measure { operation: self, begun: Instant::now(), span: self.span() }
+        let begun = (!is_off()).then(|| {
+            instruments().sent.add(sent.iter().map(length).sum());
+            Instant::now()
+        });
+        Measure { operation: self, begun, span: self.span() }
     }
 
     /// The span of a call, where the work that it is for is recorded.
@@ -69,7 +73,8 @@ impl Operation {
 impl Measure<'_> {
     /// Ends it. An answer that makes us teach the server a script is no failure, and the next call is measured.
     pub(crate) fn end(self, answer: &Result<Reply, RedisError>) {
-        let seconds = self.begun.elapsed().as_secs_f64();
+        let Some(begun) = self.begun else { return };
+        let seconds = begun.elapsed().as_secs_f64();
         let failure = match answer {
             Ok(Reply::Error(text)) if text.starts_with("NOSCRIPT") => None,
             Ok(Reply::Error(text)) => Some(outcome(&RedisError::from_server(text))),

@@ -195,7 +195,7 @@ impl fmt::Display for Signal {
 /// Only with an endpoint, ours by choice: the standard's default would have every process knock at localhost.
 fn is_wanted(signal: Signal) -> bool {
     let part = signal.variable_part();
-    let off = variable("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true"))
+    let off = metrics::is_off()
         || variable(&format!("OTEL_{part}_EXPORTER")).is_some_and(|text| text.eq_ignore_ascii_case("none"));
     let endpoint = variable(&format!("OTEL_EXPORTER_OTLP_{part}_ENDPOINT"))
         .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"));

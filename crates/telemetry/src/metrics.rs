@@ -32,6 +32,14 @@ pub fn meter() -> &'static Meter {
     &metrics().meter
 }
 
+/// Nothing is measured in this process (`OTEL_SDK_DISABLED`): whoever is on a hot path may leave it.
+pub fn is_off() -> bool {
+    static OFF: OnceLock<bool> = OnceLock::new();
+    *OFF.get_or_init(|| {
+        std::env::var("OTEL_SDK_DISABLED").is_ok_and(|text| text.eq_ignore_ascii_case("true"))
+    })
+}
+
 /// Every metric of this process, in the text format of Prometheus.
 pub fn prometheus() -> String {
     // Only a name that the format cannot say is an error, and the exporter has made it sayable.
@@ -48,7 +56,8 @@ impl Metrics {
     fn new(builder: MeterProviderBuilder) -> Self {
         let registry = Registry::new();
         let text = exporter().with_registry(registry.clone()).scope_info_enabled(false).build();
-        let provider = builder.with_reader(text.expect("the registry is new")).build();
+        let text = text.expect("the registry is new");
+        let provider = if is_off() { builder } else { builder.with_reader(text) }.build();
         let meter = provider.meter("sluice");
         Self { provider, registry, meter }
     }

@@ -135,3 +135,12 @@ async fn what_a_silent_collector_makes_us_drop_is_counted() {
         drop(child);
     }
 }
+
+#[tokio::test]
+async fn where_the_sdk_is_disabled_nothing_is_measured() {
+    let (_child, bind) = running(&[("OTEL_SDK_DISABLED", "true")]).await;
+    let get = async |path: &str| reqwest::get(format!("http://{bind}{path}")).await.unwrap();
+    assert_eq!(get("/v1/correlation").await.status(), 200);
+    let answer = get("/metrics").await;
+    assert_eq!((answer.status().as_u16(), &*answer.text().await.unwrap()), (200, ""));
+}
