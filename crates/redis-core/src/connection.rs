@@ -61,7 +61,7 @@ impl fmt::Display for Place {
 }
 
 enum State {
-    /// It has never been up, and no try has failed.
+    /// A try is under way, or about to be, and none before it says how it will end.
     New,
     Up(Link),
     /// It was lost just now, and no try has failed since.
@@ -118,9 +118,12 @@ impl Connection {
         }
     }
 
-    /// Tries now, if it is down, rather than after its pause.
+    /// Tries now, if it is down, rather than after its pause; callers wait for that try.
     pub(crate) fn hurry(&self) {
+        let state = self.shared.state.load();
         if self.is_down() {
+            // Unless it has changed meanwhile.
+            self.shared.state.compare_and_swap(&state, Arc::new(State::New));
             self.shared.again.notify_one();
         }
     }
