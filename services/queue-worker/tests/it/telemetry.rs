@@ -36,6 +36,9 @@ async fn a_task_runs_in_a_trace_of_its_own_with_a_link_to_its_enqueue() {
     let spans = collector.spans();
     let enqueued = kind(&spans, "Server").into_iter().find(|span| span.trace_id == TRACE).unwrap();
     assert_eq!(enqueued.name, "POST /v1/queues/{queue}/tasks");
+    let called = kind(&spans, "Client").into_iter().find(|span| span.name == "EVALSHA enqueue").unwrap();
+    assert_eq!((&called.trace_id, &called.parent_id), (&enqueued.trace_id, &enqueued.span_id), "{called:?}");
+    assert_eq!(called.attributes["db.stored_procedure.name"], "enqueue");
     let ran = kind(&spans, "Consumer");
     assert_eq!(ran.len(), 1, "{spans:?}");
     assert_eq!(ran[0].links, [(TRACE.to_owned(), enqueued.span_id.clone())], "{ran:?}");
