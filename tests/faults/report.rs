@@ -91,7 +91,7 @@ pub(crate) fn write(rows: &[Row], folder: &Path) -> anyhow::Result<()> {
 /// Keeps what the services wrote during a fault, for whoever wants to know why a promise was broken.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(crate) fn write_log(fault: &str, log: &str, folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let file = folder.join(format!("{fault}.log"));

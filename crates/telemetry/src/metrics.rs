@@ -14,7 +14,7 @@ pub use opentelemetry::metrics::{
     BoundCounter, BoundHistogram, BoundUpDownCounter, Counter, Gauge, Histogram, UpDownCounter,
 };
 
-/// What `Content-Type` says about [`prometheus`].
+/// What `Content-Type` says about [`prometheus()`].
 pub const PROMETHEUS_TEXT: &str = prometheus::TEXT_FORMAT;
 
 /// The bounds of a histogram of durations, in seconds: from a tenth of a millisecond, as a read of the cache takes less
