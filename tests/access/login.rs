@@ -99,6 +99,10 @@ async fn a_wrong_password_holds_until_it_is_put_right(name: &str) {
 
 #[tokio::test]
 async fn a_wrong_password_is_told_without_it_tried_more_and_more_slowly_and_put_right_in_place() {
+    // Built before, where they are old: nobody's deadline runs meanwhile.
+    for name in ["cache-api", "ratelimit-gateway", "queue-worker", "progress-sse"] {
+        testkit::service_binary(name);
+    }
     tokio::join!(
         a_wrong_password_holds_until_it_is_put_right("cache-api"),
         a_wrong_password_holds_until_it_is_put_right("ratelimit-gateway"),
